@@ -1,0 +1,33 @@
+# make run    set up, then the whole pipeline          make test   set up, then the tests
+# make check  formatter, linter, types                 make bench  speed and quality against peers
+
+VENV := .venv
+PYTHON ?= python3
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+
+.PHONY: run test check bench setup
+
+run: setup
+	dvc repro
+	@python -m wordlab.cli results
+
+test: setup
+	pytest
+
+check: setup
+	ruff format --check .
+	ruff check .
+	mypy
+
+bench: setup
+	python -m benchmarks.bench
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys, venv, ensurepip; assert (3, 11) <= sys.version_info < (3, 14), "found " + sys.version' || { \
+	  echo "wordlab needs Python 3.11 to 3.13 with venv. On Debian or Ubuntu: apt-get install python3-venv. Another python: make PYTHON=python3.12 ..."; exit 1; }
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@

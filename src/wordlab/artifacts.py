@@ -1,0 +1,144 @@
+"""Outputs of stages: written by rename, described by a manifest that is written last and checked first.
+
+A folder with a manifest is complete. `OutputFolder` builds the folder beside its place and renames it there when the
+stage has ended well, so that a stage that fails or is killed leaves nothing a later one would trust.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from wordlab.errors import ArtifactError, ResourceError
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256 of a JSON value in canonical form: sorted keys, no spaces."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def unwritable_as_error(path: Path) -> Iterator[None]:
+    """Turn an OSError while writing `path` into an ArtifactError or ResourceError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+            raise ResourceError(
+                f"{path} could not be written: {reason}. Free some space on its disk, then run: dvc repro"
+            ) from error
+        raise ArtifactError(
+            f"{path} could not be written: {reason}. Check that its folder exists and is yours, then run: dvc repro"
+        ) from error
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a small file by rename, so that it is there whole or not at all."""
+    with unwritable_as_error(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + ".tmp")
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON for people and for git: indented, keys in the order given, newline at the end."""
+    write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """Read JSON; `remedy` ends the message of the ArtifactError raised where the file is missing or damaged."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing. {remedy}") from None
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}. {remedy}") from None
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path} is damaged: {error}. {remedy}") from None
+
+
+@contextlib.contextmanager
+def output_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; on success it takes the place of `path`, on failure it is removed.
+
+    The stage writes its files there and calls `write_manifest` last. An output that was there before stays until then.
+    """
+    path = Path(path)
+    building = path.with_name(path.name + ".tmp")
+    with unwritable_as_error(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir()
+    try:
+        with unwritable_as_error(path):
+            yield building
+            if path.exists():
+                shutil.rmtree(path)
+            building.rename(path)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+
+
+def write_manifest(folder: Path, stage: str, content: dict[str, Any]) -> None:
+    """Write manifest.json: format version, stage, `content`, then size and SHA-256 of every file in the folder."""
+    files = {
+        str(file.relative_to(folder)): {"size_bytes": file.stat().st_size, "sha256": sha256_file(file)}
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != MANIFEST
+    }
+    write_json(folder / MANIFEST, {"format": FORMAT_VERSION, "stage": stage, **content, "files": files})
+
+
+def read_manifest(folder: Path, stage: str, verify: bool = False) -> dict[str, Any]:
+    """Read and check manifest.json of a stage's output folder: version, stage, and size of every file.
+
+    verify: also compare every file's SHA-256 (reads all bytes).
+    Raises ArtifactError whose message ends with the command that writes the folder anew.
+    """
+    folder = Path(folder)
+    remedy = f"Run: dvc repro --force {stage}"
+    if not folder.is_dir():
+        raise ArtifactError(f"{folder} does not exist. Run: dvc repro {stage}")
+    manifest = read_json(folder / MANIFEST, remedy)
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise ArtifactError(f"{folder / MANIFEST} is damaged: it lists no files. {remedy}")
+    if manifest.get("format") != FORMAT_VERSION or manifest.get("stage") != stage:
+        raise ArtifactError(
+            f"{folder / MANIFEST} is of stage {manifest.get('stage')!r}, format {manifest.get('format')!r}; "
+            f"this version of wordlab reads stage {stage!r}, format {FORMAT_VERSION}. {remedy}"
+        )
+    for name, recorded in manifest["files"].items():
+        file = folder / name
+        try:
+            size_bytes = file.stat().st_size
+            recorded_bytes, recorded_sha256 = recorded["size_bytes"], recorded["sha256"]
+        except OSError:
+            raise ArtifactError(f"{file} is missing, but {MANIFEST} lists it. {remedy}") from None
+        except (TypeError, KeyError):
+            raise ArtifactError(f"{folder / MANIFEST} is damaged: the entry of {name} has no size. {remedy}") from None
+        if size_bytes != recorded_bytes:
+            raise ArtifactError(f"{file} has {size_bytes} bytes, but {MANIFEST} says {recorded_bytes}. {remedy}")
+        if verify and sha256_file(file) != recorded_sha256:
+            raise ArtifactError(f"{file} has changed since it was written: its SHA-256 differs. {remedy}")
+    return manifest

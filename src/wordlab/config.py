@@ -1,0 +1,330 @@
+"""params.yaml -> frozen dataclasses, checked once, at the edge. The only reader of params.yaml.
+
+There are no defaults: what is not in params.yaml, `dvc params diff` cannot show. Core functions receive the section they
+need, never a dict and never the file. PyYAML follows YAML 1.1, where `1e-05` (which `dvc exp run -S train.lr.cbow=1e-5`
+writes) is a string; the loader here reads numbers as YAML 1.2 does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import re
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from wordlab.errors import ConfigError
+
+
+def _require(condition: bool, key: str, found: object, wanted: str) -> None:
+    if not condition:
+        raise ConfigError(f"params.yaml: {key} is {found!r}, but must be {wanted}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DownloadConfig:
+    """Section `download` of params.yaml."""
+
+    evaluation_sets: tuple[str, ...]
+    """Catalog rows to fetch beside the corpus; one that cannot be had is recorded as absent."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentencePieceConfig:
+    """Section `tokenize.sentencepiece` of params.yaml."""
+
+    model_type: Literal["unigram", "bpe"]
+    vocab_size: int
+    """Pieces."""
+    character_coverage: float
+    """Fraction of the sample's characters that get a piece of their own."""
+    sample_bytes: int
+    """Normalised text the model is trained on, in bytes, spread evenly over the corpus."""
+
+    def __post_init__(self) -> None:
+        _require(self.vocab_size >= 8, "tokenize.sentencepiece.vocab_size", self.vocab_size, "8 or more pieces")
+        coverage = self.character_coverage
+        _require(0 < coverage <= 1, "tokenize.sentencepiece.character_coverage", coverage, "above 0 and at most 1")
+        _require(self.sample_bytes >= 1, "tokenize.sentencepiece.sample_bytes", self.sample_bytes, "1 byte or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizeConfig:
+    """Section `tokenize` of params.yaml."""
+
+    normalizer: Literal["plain", "wiki"]
+    tokenizer: Literal["words", "ascii", "whitespace", "sentencepiece"]
+    lowercase: bool
+    sentences: Literal["punctuation", "lines"]
+    """What ends a sentence besides the end of a line."""
+    shard_bytes: int
+    """Raw text in one shard, in bytes."""
+    sentencepiece: SentencePieceConfig
+
+    def __post_init__(self) -> None:
+        _require(1 << 10 <= self.shard_bytes <= 1 << 30, "tokenize.shard_bytes", self.shard_bytes, "1 KiB to 1 GiB")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocabConfig:
+    """Section `vocab` of params.yaml."""
+
+    min_count: int
+    """A word seen fewer times in the corpus is dropped."""
+    max_size: int
+    """Largest vocabulary, in words; 0 means no limit."""
+    subsample_t: float
+    """Threshold of frequent-word subsampling, as a fraction of all tokens; 0 keeps every token."""
+    noise_power: float
+    """Exponent of the noise distribution."""
+
+    def __post_init__(self) -> None:
+        _require(self.min_count >= 1, "vocab.min_count", self.min_count, "1 or more")
+        _require(self.max_size >= 0, "vocab.max_size", self.max_size, "0 (no limit) or more")
+        _require(0 <= self.subsample_t <= 1, "vocab.subsample_t", self.subsample_t, "a fraction from 0 to 1")
+        _require(0 <= self.noise_power <= 2, "vocab.noise_power", self.noise_power, "from 0 to 2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeConfig:
+    """Section `encode` of params.yaml."""
+
+    shard_tokens: int
+    """Tokens in one shard of word ids; a sentence is never split over shards."""
+
+    def __post_init__(self) -> None:
+        _require(self.shard_tokens >= 1, "encode.shard_tokens", self.shard_tokens, "1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Section `model` of params.yaml."""
+
+    arch: Literal["skipgram", "cbow"]
+    objective: Literal["ns"]
+    dim: int
+    """Length of a vector."""
+    window: int
+    """Largest distance between target and context, on one side, in tokens. word2vec's default is 5."""
+    window_edges: Literal["cut", "drop", "pad"]
+    """Windows at the ends of a sentence: cut short, left out, or filled with a padding row that learns."""
+    negatives: int
+    """Noise words for each positive pair."""
+    cbow_gradient: Literal["exact", "word2vec"]
+    """Gradient of the bag's mean to its rows: divided by the bag's size, or undivided as in word2vec.c."""
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.dim <= 4096, "model.dim", self.dim, "from 1 to 4096")
+        _require(1 <= self.window <= 100, "model.window", self.window, "from 1 to 100 tokens")
+        _require(
+            self.negatives >= 1, "model.negatives", self.negatives, "1 or more: without noise words nothing is learned"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningRates:
+    """Section `train.lr` of params.yaml: one starting learning rate for each architecture."""
+
+    skipgram: float
+    cbow: float
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            _require(0 < value <= 10, f"train.lr.{field.name}", value, "above 0 and at most 10")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Section `train` of params.yaml."""
+
+    epochs: int
+    lr: LearningRates
+    lr_floor: float
+    """Learning rate at the end, as a fraction of the starting one."""
+    block_tokens: int
+    """Kept tokens in one block, which share noise words (DESIGN 4.1)."""
+    block_negatives: int
+    """Noise words drawn for a block."""
+    batch_tokens: int
+    """Kept tokens in one micro-batch, all computed from the same rows (DESIGN 4.2)."""
+    damping: float
+    """c: a row's summed step is divided by 1 + c * lr * curvature."""
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "train.epochs", self.epochs, "1 or more")
+        _require(0 <= self.lr_floor <= 1, "train.lr_floor", self.lr_floor, "a fraction from 0 to 1")
+        _require(1 <= self.block_tokens <= 1024, "train.block_tokens", self.block_tokens, "from 1 to 1024")
+        _require(1 <= self.block_negatives <= 1024, "train.block_negatives", self.block_negatives, "from 1 to 1024")
+        fits = self.batch_tokens >= self.block_tokens and self.batch_tokens % self.block_tokens == 0
+        _require(fits, "train.batch_tokens", self.batch_tokens, f"a multiple of train.block_tokens={self.block_tokens}")
+        _require(self.damping >= 0, "train.damping", self.damping, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Section `evaluate` of params.yaml."""
+
+    restrict_vocab: int
+    """Analogy questions and answers are limited to this many most frequent words; 0 means all."""
+    neighbors: tuple[str, ...]
+    neighbors_count: int
+
+    def __post_init__(self) -> None:
+        _require(self.restrict_vocab >= 0, "evaluate.restrict_vocab", self.restrict_vocab, "0 (all) or more")
+        _require(self.neighbors_count >= 1, "evaluate.neighbors_count", self.neighbors_count, "1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """Section `report` of params.yaml."""
+
+    map_words: int
+    """Most frequent words drawn in the 2-D map."""
+
+    def __post_init__(self) -> None:
+        _require(self.map_words >= 2, "report.map_words", self.map_words, "2 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Section `run` of params.yaml: how a run is carried out. Only `device` can change a byte."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    threads: int
+    """Training threads; 0 means all cores."""
+    workers: int
+    """Preprocessing processes; 0 means all cores."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.threads <= 4096, "run.threads", self.threads, "0 (all cores) or a number of threads")
+        _require(0 <= self.workers <= 4096, "run.workers", self.workers, "0 (all cores) or a number of processes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """All of params.yaml."""
+
+    seeds: tuple[int, ...]
+    corpus: str
+    download: DownloadConfig
+    tokenize: TokenizeConfig
+    vocab: VocabConfig
+    encode: EncodeConfig
+    model: ModelConfig
+    train: TrainConfig
+    evaluate: EvaluateConfig
+    report: ReportConfig
+    run: RunConfig
+
+    def __post_init__(self) -> None:
+        _require(len(self.seeds) > 0, "seeds", list(self.seeds), "a list of one or more whole numbers")
+        _require(len(set(self.seeds)) == len(self.seeds), "seeds", list(self.seeds), "different from one another")
+        _require(all(0 <= s < 1 << 63 for s in self.seeds), "seeds", list(self.seeds), "from 0 to 2^63 - 1")
+        _require(self.corpus.strip() != "", "corpus", self.corpus, "a catalog row or a path")
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads numbers as YAML 1.2 does and refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ConfigError(f"params.yaml: key {key!r} is given twice, line {node.start_mark.line + 1}.")
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:float"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^[-+]?([0-9]+\.[0-9]*([eE][-+]?[0-9]+)?|\.[0-9]+([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+"
+        r"|\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
+    ),
+    list("-+0123456789."),
+)
+
+
+def load_params(path: Path | str = "params.yaml") -> Params:
+    """Read and check params.yaml. Raises ConfigError naming the key, what was found, and what is wanted."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path} was not found in {Path.cwd()}. Run wordlab from the folder that holds params.yaml and dvc.yaml."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}. Restore it with: git checkout {path}") from None
+    try:
+        tree = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}. Correct it or run: git checkout {path}") from None
+    return parse_params(tree)
+
+
+def parse_params(tree: object) -> Params:
+    """The parsed YAML tree -> Params. Raises ConfigError."""
+    return _parse(Params, tree, "")
+
+
+def _parse(wanted: Any, value: object, key: str) -> Any:
+    if dataclasses.is_dataclass(wanted) and isinstance(wanted, type):
+        return _parse_section(wanted, value, key)
+    origin = typing.get_origin(wanted)
+    if origin is Literal:
+        choices = typing.get_args(wanted)
+        if value not in choices or isinstance(value, bool):
+            hint = _suggestion(str(value), list(choices), "")
+            raise ConfigError(f"params.yaml: {key} is {value!r}, but must be one of {', '.join(choices)}.{hint}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ConfigError(f"params.yaml: {key} is {value!r}, but must be a list.")
+        (element, _) = typing.get_args(wanted)
+        return tuple(_parse(element, item, f"{key}.{i}") for i, item in enumerate(value))
+    assert not isinstance(wanted, types.UnionType), key
+    return _parse_scalar(wanted, value, key)
+
+
+def _parse_section(wanted: type, value: object, key: str) -> Any:
+    if not isinstance(value, dict):
+        names = ", ".join(field.name for field in dataclasses.fields(wanted))
+        where = f"params.yaml: {key} is {value!r}" if key else "params.yaml is empty or not a mapping"
+        raise ConfigError(f"{where}, but must be a section with the keys {names}.")
+    hints = typing.get_type_hints(wanted)
+    prefix = f"{key}." if key else ""
+    for name in value:
+        if name not in hints:
+            raise ConfigError(f"params.yaml: unknown key {prefix}{name}.{_suggestion(str(name), list(hints), prefix)}")
+    for name in hints:
+        if name not in value:
+            raise ConfigError(
+                f"params.yaml: {prefix}{name} is missing. Add it, or restore the file: git checkout params.yaml"
+            )
+    return wanted(**{name: _parse(hint, value[name], prefix + name) for name, hint in hints.items()})
+
+
+def _parse_scalar(wanted: type, value: object, key: str) -> Any:
+    if wanted in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
+        _require(math.isfinite(value), key, value, "a finite number")
+        if wanted is float or value == int(value):
+            return wanted(value)
+    if wanted in (bool, str) and isinstance(value, wanted):
+        return value
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    raise ConfigError(f"params.yaml: {key} is {value!r}, but must be {names[wanted]}.")
+
+
+def _suggestion(found: str, known: list[str], prefix: str) -> str:
+    close = difflib.get_close_matches(found, known, n=1)
+    return f" Did you mean {prefix}{close[0]}?" if close else f" Known here: {', '.join(known)}."

@@ -1,0 +1,49 @@
+"""How a stage script runs: one function, errors as one message, progress on the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from tqdm import tqdm
+
+from wordlab.errors import WordlabError
+
+
+def run_stage(main: Callable[[], None]) -> None:
+    """Call `main`; print a WordlabError as one message without a traceback and exit with status 1."""
+    try:
+        main()
+    except WordlabError as error:
+        print(f"\nerror: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("\nstopped from the keyboard", file=sys.stderr, flush=True)
+        raise SystemExit(130) from None
+
+
+def say(message: str) -> None:
+    """Print a line that stays, above any progress bar."""
+    tqdm.write(message, file=sys.stderr)
+
+
+def progress(total: int | None, unit: str, desc: str, **options: Any) -> tqdm:
+    """A progress bar on stderr; where that is no terminal, a line every ten seconds instead."""
+    interactive = sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        unit=unit,
+        desc=desc,
+        unit_scale=True,
+        dynamic_ncols=interactive,
+        mininterval=0.2 if interactive else 10.0,
+        maxinterval=10.0 if interactive else 60.0,
+        **options,
+    )
+
+
+def available_cores() -> int:
+    """Cores this process may run on (affinity masks of containers and schedulers included)."""
+    return len(os.sched_getaffinity(0))
