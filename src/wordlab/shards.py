@@ -1,0 +1,154 @@
+"""Shards: sentences of word ids as Arrow IPC files that memory-map.
+
+One file holds one record batch with one column `sentences`, a large_list<int32>: int32 ids one after the other, and
+int64 offsets so that sentence i is ids[offsets[i] : offsets[i + 1]]. Uncompressed, so what a reader gets are views of
+the mapped file: opening a corpus costs no memory, and processes share its pages. `tokenize` writes local ids in this form,
+each file beside its dictionary; `encode` writes ids of the vocabulary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from wordlab.artifacts import MANIFEST, fingerprint, read_manifest
+from wordlab.errors import ArtifactError
+
+SENTENCES_SCHEMA = pa.schema([pa.field("sentences", pa.large_list(pa.field("item", pa.int32())))])
+DICTIONARY_SCHEMA = pa.schema([pa.field("word", pa.large_string()), pa.field("count", pa.int64())])
+
+
+def write_sentences(path: Path, ids: NDArray[np.int32], offsets: NDArray[np.int64]) -> None:
+    """Write one shard. ids: shape (num_tokens,). offsets: shape (num_sentences + 1,), from 0 to num_tokens."""
+    assert ids.dtype == np.int32 and offsets.dtype == np.int64, (ids.dtype, offsets.dtype)
+    assert len(offsets) >= 1 and offsets[0] == 0 and offsets[-1] == len(ids), "offsets do not span ids"
+    lists = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(ids))
+    write_batch(path, pa.record_batch([lists], schema=SENTENCES_SCHEMA))
+
+
+def map_sentences(path: Path, stage: str = "encode", verify: bool = False) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Memory-map one shard: read-only views (ids int32, offsets int64), as given to `write_sentences`.
+
+    verify: also check that the offsets never fall, which reads them all.
+    Raises ArtifactError naming `stage`, which writes the file, if it is missing, damaged or of another form.
+    """
+    batch = map_batch(path, SENTENCES_SCHEMA, stage)
+    lists = batch.column(0)
+    with _damaged_as_error(path, stage):
+        lists.validate(full=verify)
+    offsets, ids = lists.offsets.to_numpy(), lists.values.to_numpy()
+    if lists.null_count or len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(ids):
+        raise ArtifactError(f"{path} is damaged: its offsets do not span its ids. Run: dvc repro --force {stage}")
+    return ids, offsets
+
+
+def write_batch(path: Path, batch: pa.RecordBatch) -> None:
+    """Write one record batch as an Arrow IPC file. The caller's folder is renamed when whole (`output_folder`)."""
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+
+
+def map_batch(path: Path, schema: pa.Schema, stage: str) -> pa.RecordBatch:
+    """Memory-map the one record batch of an Arrow IPC file and compare its schema (metadata aside).
+
+    Raises ArtifactError.
+    """
+    with _damaged_as_error(path, stage):
+        with pa.memory_map(str(path)) as source:
+            reader = pa.ipc.open_file(source)
+            num_batches = reader.num_record_batches
+            batch = reader.get_batch(0) if num_batches == 1 else None
+        if batch is not None:
+            batch.validate()
+    if batch is None or not batch.schema.equals(schema, check_metadata=False):
+        raise ArtifactError(
+            f"{path} has {num_batches} record batches of form {_form(reader.schema)}, "
+            f"but must have one of form {_form(schema)}. Run: dvc repro --force {stage}"
+        )
+    return batch
+
+
+def string_buffers(strings: pa.LargeStringArray) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Views of a string array without nulls: offsets, shape (n + 1,), into UTF-8 bytes."""
+    if len(strings) == 0:
+        return np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.uint8)
+    _, offsets, utf8 = strings.buffers()
+    first = strings.offset
+    bytes_view = np.frombuffer(utf8, dtype=np.uint8) if utf8 else np.zeros(0, dtype=np.uint8)
+    return np.frombuffer(offsets, dtype=np.int64)[first : first + len(strings) + 1], bytes_view
+
+
+def string_array(offsets: NDArray[np.int64], utf8: NDArray[np.uint8]) -> pa.LargeStringArray:
+    """The inverse, without a copy. Raises ArrowInvalid if a string is not UTF-8."""
+    strings = pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(utf8))
+    strings.validate(full=True)
+    return strings
+
+
+def _form(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name}: {field.type}" for field in schema)
+
+
+@contextlib.contextmanager
+def _damaged_as_error(path: Path, stage: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing. Run: dvc repro --force {stage}") from None
+    except (OSError, pa.ArrowException) as error:
+        raise ArtifactError(f"{path} is damaged: {error}. Run: dvc repro --force {stage}") from None
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One mapped shard. ids: int32, shape (num_tokens,). offsets: int64, shape (num_sentences + 1,)."""
+
+    ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.ids)
+
+    @property
+    def num_sentences(self) -> int:
+        return len(self.offsets) - 1
+
+
+@dataclass(frozen=True)
+class EncodedCorpus:
+    """The output of stage `encode`, mapped: the corpus as word ids, shard after shard."""
+
+    shards: list[Shard]
+    num_tokens: int
+    num_sentences: int
+    vocabulary: str
+    """Fingerprint of the vocabulary the ids belong to."""
+    fingerprint: str
+    """SHA-256 over the names, sizes and SHA-256 of all shard files, as the manifest records them."""
+
+    @classmethod
+    def open(cls, folder: Path, verify: bool = False) -> EncodedCorpus:
+        """Check the manifest and map all shards. verify: also compare every file's SHA-256, which reads all bytes.
+
+        Raises ArtifactError.
+        """
+        folder = Path(folder)
+        manifest = read_manifest(folder, "encode", verify)
+        names = sorted(manifest["files"])
+        shards = [Shard(*map_sentences(folder / name, "encode", verify)) for name in names]
+        num_tokens = sum(shard.num_tokens for shard in shards)
+        num_sentences = sum(shard.num_sentences for shard in shards)
+        if (num_tokens, num_sentences) != (manifest.get("num_tokens"), manifest.get("num_sentences")):
+            raise ArtifactError(
+                f"{folder} holds {num_tokens} tokens in {num_sentences} sentences, but {MANIFEST} says "
+                f"{manifest.get('num_tokens')} in {manifest.get('num_sentences')}. Run: dvc repro --force encode"
+            )
+        return cls(shards, num_tokens, num_sentences, str(manifest["vocabulary"]), fingerprint(manifest["files"]))
