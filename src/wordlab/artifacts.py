@@ -33,18 +33,21 @@ def fingerprint(value: Any) -> str:
 
 
 @contextlib.contextmanager
-def unwritable_as_error(path: Path) -> Iterator[None]:
-    """Turn an OSError while writing `path` into an ArtifactError or ResourceError that says what to do."""
+def unwritable_as_error(path: Path, again: str = "run: dvc repro") -> Iterator[None]:
+    """Turn an OSError while writing `path` into an ArtifactError or ResourceError that says what to do.
+
+    again: how to repeat what failed; ends the message.
+    """
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         if error.errno in (28, 122):  # ENOSPC, EDQUOT
             raise ResourceError(
-                f"{path} could not be written: {reason}. Free some space on its disk, then run: dvc repro"
+                f"{path} could not be written: {reason}. Free some space on its disk, then {again}"
             ) from error
         raise ArtifactError(
-            f"{path} could not be written: {reason}. Check that its folder exists and is yours, then run: dvc repro"
+            f"{path} could not be written: {reason}. Check that its folder exists and is yours, then {again}"
         ) from error
 
 

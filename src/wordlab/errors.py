@@ -5,11 +5,15 @@
     ├── ArtifactError    a file that a stage wrote is missing, damaged, or does not fit another one
     ├── CorpusError      the text cannot be used: empty, undecodable, no word frequent enough
     ├── DownloadError    no location of a file worked
-    └── ResourceError    memory, disk or device does not suffice
+    ├── ResourceError    memory, disk or device does not suffice
+    └── QueryError       a model is asked what it cannot answer: a vector of another length, a method it does not know
+        └── UnknownWordError    a word that is not in its vocabulary; also a KeyError
 
 Every message says what is wrong, where, what was found, and what to do next. A stage prints it without a traceback and
 exits with status 1; any other exception is a bug of ours and keeps its traceback.
 """
+
+from collections.abc import Callable
 
 
 class WordlabError(Exception):
@@ -34,3 +38,28 @@ class DownloadError(WordlabError):
 
 class ResourceError(WordlabError):
     """Not enough memory or disk space, or the wanted device is not there."""
+
+
+class QueryError(WordlabError):
+    """A finished model is asked something it cannot answer."""
+
+
+class UnknownWordError(QueryError, KeyError):
+    """A word is not in a model's vocabulary.
+
+    The message's suggestions are looked for when it is printed, not when it is raised: a program that tries many words
+    and catches the KeyErrors pays nothing for them.
+    """
+
+    def __init__(self, word: str, num_words: int, suggest: Callable[[str], list[str]]) -> None:
+        super().__init__(word)
+        self.word = word
+        self._num_words = num_words
+        self._suggest = suggest
+
+    def __str__(self) -> str:
+        close = self._suggest(self.word)
+        hint = (
+            f"Did you mean {', '.join(close)}?" if close else "Words are looked up as they are written, case included."
+        )
+        return f"the word {self.word!r} is not among the {self._num_words:,} words of the vocabulary. {hint}"

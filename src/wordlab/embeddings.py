@@ -1,0 +1,258 @@
+"""Finished word vectors: look up, compare, solve analogies, load and save.
+
+    vectors = Embeddings.load("data/train/seed-1", mmap=True)
+    vectors.nearest("france")                        # [("germany", 0.81), ...]
+    vectors.analogy("man", "king", "woman")          # man is to king as woman is to ...
+
+The vectors are the model's input vectors, the ones word2vec exports. A model folder opened with mmap=True is read from
+the page cache as questions need it and shared by all processes that open it; only one number a word (its length) is
+computed and kept. `normalized()` makes a copy of the whole matrix and is meant for evaluation, not for serving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from wordlab import word2vec_format
+from wordlab.artifacts import read_manifest
+from wordlab.errors import ArtifactError, QueryError
+from wordlab.machine import require_memory
+from wordlab.shards import DICTIONARY_SCHEMA, map_batch
+from wordlab.word_index import WordIndex
+
+if TYPE_CHECKING:
+    from gensim.models import KeyedVectors
+
+BLOCK_BYTES = 1 << 24
+"""Rows are normalised this many bytes at a time, so that a mapped matrix never needs memory of its own size."""
+MULTIPLICATION_EPSILON = 0.001
+"""Keeps 3CosMul from dividing by zero; the value of Levy and Goldberg (2014), where gensim has 0.000001."""
+
+
+class Embeddings:
+    """Words and their vectors, row by row.
+
+    input_vectors: float32, shape (V, dim), C order; may be a read-only memory map.
+    output_vectors: the same shape, or None.   counts: int64, shape (V,), occurrences in the corpus, or None.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[str] | pa.LargeStringArray,
+        input_vectors: NDArray[np.float32],
+        output_vectors: NDArray[np.float32] | None = None,
+        counts: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.index = WordIndex(words)
+        for name, vectors in (("input_vectors", input_vectors), ("output_vectors", output_vectors)):
+            if vectors is not None and (vectors.ndim != 2 or len(vectors) != len(self.index)):
+                raise QueryError(
+                    f"{name} has shape {vectors.shape}, but there are {len(self.index):,} words: "
+                    f"give an array of shape ({len(self.index)}, dim)."
+                )
+        self.input_vectors = np.asarray(input_vectors, np.float32, order="C")
+        self.output_vectors = None if output_vectors is None else np.asarray(output_vectors, np.float32, order="C")
+        self.counts = counts
+        self._normalized: NDArray[np.float32] | None = None
+
+    @classmethod
+    def load(cls, path: Path | str, mmap: bool = False, output_vectors: bool = False) -> Embeddings:
+        """Open a model folder (data/train/seed-N), or a word2vec file, text or binary as its content shows.
+
+        mmap: map the vectors instead of reading them; opens a folder of any size in milliseconds.
+        output_vectors: also load a model folder's output vectors.
+        Raises ArtifactError where the files are missing, damaged or do not fit together; ResourceError, before
+        anything is allocated, where the vectors do not fit in free memory.
+        """
+        path = Path(path)
+        if path.is_dir():
+            return cls(**_load_folder(path, mmap, output_vectors))
+        if not path.exists():
+            raise ArtifactError(
+                f"{path} does not exist. Train a model with: dvc repro, or name a model folder or a word2vec file."
+            )
+        if mmap:
+            raise QueryError(
+                f"{path} is a file in word2vec's format, which cannot be memory-mapped. "
+                "Load it without mmap=True, or open a model folder such as data/train/seed-1."
+            )
+        return cls(*word2vec_format.load(path))
+
+    @classmethod
+    def from_keyed_vectors(cls, vectors: KeyedVectors) -> Embeddings:
+        """Take words and vectors (and counts, where gensim has them) over from gensim."""
+        counts = vectors.expandos.get("count")
+        return cls(
+            vectors.index_to_key, vectors.vectors, counts=None if counts is None else np.asarray(counts, np.int64)
+        )
+
+    def to_keyed_vectors(self) -> KeyedVectors:
+        """A gensim KeyedVectors with a copy of the vectors. Raises QueryError where gensim is not installed."""
+        try:
+            from gensim.models import KeyedVectors
+        except ImportError:
+            raise QueryError("gensim is not installed. Install it with: pip install gensim") from None
+        vectors = KeyedVectors(self.dim, dtype=np.float32)
+        vectors.add_vectors(self.words, np.array(self.input_vectors))
+        if self.counts is not None:
+            vectors.expandos["count"] = np.array(self.counts)
+        return vectors
+
+    @property
+    def words(self) -> list[str]:
+        """All words, by row. Made when first asked for."""
+        return self.index.words
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self.input_vectors.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __contains__(self, word: str) -> bool:
+        return self.index.find(word) >= 0
+
+    def vector(self, word: str) -> NDArray[np.float32]:
+        """A word's input vector, shape (dim,). Raises UnknownWordError, which is a KeyError, with close matches."""
+        return self.input_vectors[self.index.row(word)]
+
+    def nearest(self, query: str | NDArray[Any], count: int = 10) -> list[tuple[str, float]]:
+        """The `count` words of highest cosine with a word (itself left out) or a vector, the nearest first.
+
+        Words of equal cosine come in row order. A row or query of zeros has cosine 0 with everything.
+        Raises UnknownWordError, or QueryError for a vector that is not `dim` finite numbers.
+        """
+        if isinstance(query, str):
+            row = self.index.row(query)
+            return self._best(self._cosines(self.input_vectors[row]), count, leave_out=[row])
+        return self._best(self._cosines(self._checked(query)), count, leave_out=[])
+
+    def analogy(self, a: str, b: str, c: str, count: int = 10, method: str = "add") -> list[tuple[str, float]]:
+        """Words d such that `a` is to `b` as `c` is to d, the best first, with their scores; never a, b or c.
+
+        method "add" (3CosAdd): cosine of d with b - a + c, each of unit length.
+        method "mul" (3CosMul, Levy and Goldberg 2014): cos(d, b) * cos(d, c) / (cos(d, a) + 0.001), with every cosine
+        moved from [-1, 1] to [0, 1].
+        """
+        rows = [self.index.row(word) for word in (a, b, c)]
+        scores: NDArray[Any]
+        if method == "add":
+            unit_a, unit_b, unit_c = unit_rows(self.input_vectors[rows])
+            scores = self._cosines(unit_b - unit_a + unit_c)
+        elif method == "mul":
+            cos_a, cos_b, cos_c = (self._cosines(self.input_vectors[row]) / 2 + np.float32(0.5) for row in rows)
+            scores = cos_b * cos_c / (cos_a + np.float32(MULTIPLICATION_EPSILON))
+        else:
+            raise QueryError(f"analogy has no method {method!r}: give 'add' (3CosAdd) or 'mul' (3CosMul).")
+        return self._best(scores, count, leave_out=rows)
+
+    def normalized(self) -> NDArray[np.float32]:
+        """All input vectors at length 1, float32, shape (V, dim), read-only; rows of zeros stay zero. Made once."""
+        if self._normalized is None:
+            require_memory(self.input_vectors.nbytes, "the normalised vectors", "vocab.max_size or model.dim")
+            unit = np.empty_like(self.input_vectors)
+            for rows in self._blocks():
+                unit[rows] = unit_rows(self.input_vectors[rows])
+            unit.flags.writeable = False
+            self._normalized = unit
+        return self._normalized
+
+    def save_word2vec(self, path: Path | str, binary: bool = False) -> None:
+        """Write the input vectors in word2vec's text or binary format, as gensim and most other programs read it."""
+        word2vec_format.save(Path(path), self.index.array, self.input_vectors, binary)
+
+    @cached_property
+    def _lengths(self) -> NDArray[np.float32]:
+        """Euclidean length of every row, 1 for rows of zeros so that it can divide; shape (V,)."""
+        lengths = np.empty(len(self), np.float32)
+        for rows in self._blocks():
+            lengths[rows] = row_lengths(self.input_vectors[rows])
+        return lengths
+
+    def _blocks(self) -> Iterator[slice]:
+        step = max(1, BLOCK_BYTES // max(1, 4 * self.dim))
+        return (slice(start, start + step) for start in range(0, len(self), step))
+
+    def _cosines(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Cosine of every word with a vector, shape (V,)."""
+        return (self.input_vectors @ unit_rows(vector[None])[0]) / self._lengths
+
+    def _checked(self, vector: NDArray[Any]) -> NDArray[np.float32]:
+        checked = np.asarray(vector, np.float32)
+        if checked.shape != (self.dim,) or not np.isfinite(checked).all():
+            raise QueryError(
+                f"the query vector has shape {checked.shape}, finite: {bool(np.isfinite(checked).all())}; "
+                f"this model answers vectors of {self.dim} finite numbers."
+            )
+        return checked
+
+    def _best(self, scores: NDArray[Any], count: int, leave_out: list[int]) -> list[tuple[str, float]]:
+        if count < 1:
+            raise QueryError(f"count is {count}: ask for 1 word or more.")
+        scores[leave_out] = -np.inf
+        count = min(count, len(scores) - len(set(leave_out)))
+        if count == 0:
+            return []
+        least = np.partition(scores, len(scores) - count)[len(scores) - count]
+        rows = np.flatnonzero(scores >= least)
+        best = rows[np.lexsort((rows, -scores[rows]))][:count]
+        return [(self.index[int(row)], float(scores[row])) for row in best]
+
+
+def row_lengths(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Euclidean length of each row, 1 for rows of zeros so that it can divide; summed in float64. Shape (rows,)."""
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    return np.where(lengths == 0, 1, lengths).astype(np.float32)
+
+
+def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Each row divided by its length; rows of zeros stay zero."""
+    return vectors / row_lengths(vectors)[:, None]
+
+
+def _load_folder(folder: Path, mmap: bool, output_vectors: bool) -> dict[str, Any]:
+    """The arguments of Embeddings, from a folder that stage train wrote."""
+    manifest = read_manifest(folder, "train")
+    words = _map_words(folder / "words.arrow", manifest.get("vocabulary"))
+    names = ["input_vectors", "output_vectors"] if output_vectors else ["input_vectors"]
+    mapped = {name: _map_vectors(folder / f"{name}.npy", words.num_rows) for name in names}
+    if not mmap:
+        need = sum(vectors.nbytes for vectors in mapped.values())
+        require_memory(need, f"the vectors of {folder}", "Embeddings.load(path, mmap=True), which maps them instead")
+        mapped = {name: np.array(vectors) for name, vectors in mapped.items()}
+    return {"words": words.column("word"), "counts": words.column("count").to_numpy(), **mapped}
+
+
+def _map_words(path: Path, vocabulary: object) -> pa.RecordBatch:
+    """Map words.arrow and check that it holds the vocabulary the manifest names."""
+    batch = map_batch(path, DICTIONARY_SCHEMA, "train")
+    found = (batch.schema.metadata or {}).get(b"fingerprint", b"").decode()
+    if found != vocabulary:
+        raise ArtifactError(
+            f"{path} holds vocabulary {found[:6] or 'without a fingerprint'}, but the vectors beside it were trained "
+            f"with {str(vocabulary)[:6]}. Run: dvc repro --force train"
+        )
+    return batch
+
+
+def _map_vectors(path: Path, num_words: int) -> NDArray[np.float32]:
+    """Map an .npy file and check that it holds one float32 row a word."""
+    try:
+        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}. Run: dvc repro --force train") from None
+    if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != num_words or not vectors.flags.c_contiguous:
+        raise ArtifactError(
+            f"{path} holds {vectors.dtype} of shape {vectors.shape}, but words.arrow has {num_words:,} words and "
+            "vectors are float32 rows. Run: dvc repro --force train"
+        )
+    return vectors
