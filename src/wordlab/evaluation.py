@@ -1,0 +1,185 @@
+"""Score one model on every evaluation set that is there.
+
+Conventions, the same everywhere: accuracies and coverage in percent, correlations as ρ. A score names its coverage,
+the part of a set's questions or pairs whose words the model knows; the others are not counted against it. A set that
+could not be had, or of which no word is known, has no score: null, never zero. Numbers are rounded to six significant
+digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wordlab.analogies import METHODS, AnalogyAnswers, answer_questions, fold_case, folded_index
+from wordlab.artifacts import fingerprint
+from wordlab.embeddings import Embeddings
+from wordlab.errors import ArtifactError
+from wordlab.evaluation_sets import Pair, Question, read_evaluation_set
+from wordlab.similarity import PairCosines, compare_pairs
+
+EvaluationSet = Sequence[Question] | Sequence[Pair]
+KINDS = ("semantic", "syntactic")
+
+
+@dataclass(frozen=True)
+class EvaluationSets:
+    """The sets that stage `download` brought, by catalog row."""
+
+    present: dict[str, EvaluationSet]
+    absent: dict[str, str]
+    """Row -> why it could not be had."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the parsed content: equal wherever the files came from."""
+        return fingerprint({row: [list(item) for item in items] for row, items in self.present.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """All results of one model."""
+
+    scores: dict[str, dict[str, Any]]
+    """Score name -> value (None where nothing could be asked), unit, coverage, answered, asked."""
+    sections: dict[str, dict[str, dict[str, Any]]]
+    """Analogy score name -> section -> add and mul (percent), coverage, answered, asked."""
+    details: dict[str, AnalogyAnswers | PairCosines]
+    """Catalog row -> what the model said, question by question."""
+
+
+def load_evaluation_sets(folder: Path, listed: Mapping[str, Mapping[str, str]], rows: Sequence[str]) -> EvaluationSets:
+    """Read the sets that data/download's manifest lists, in the order of `rows` (params `download.evaluation_sets`).
+
+    Raises ArtifactError if the manifest does not know a row, or a file is damaged.
+    """
+    present: dict[str, EvaluationSet] = {}
+    absent: dict[str, str] = {}
+    for row in rows:
+        if row not in listed:
+            raise ArtifactError(
+                f"{folder} was written for the evaluation sets {', '.join(listed) or 'none'}, but params.yaml also "
+                f"names {row}. Run: dvc repro download"
+            )
+        entry = listed[row]
+        if "absent" in entry:
+            absent[row] = entry["absent"]
+        else:
+            present[row] = read_evaluation_set(folder / entry["path"], entry["format"])
+    return EvaluationSets(present, absent)
+
+
+def score_name(row: str) -> str:
+    """Catalog row -> name of its score: `google-analogies` -> `google_analogy`, `rare-words` -> `rare_words`."""
+    return row.replace("-", "_").replace("analogies", "analogy")
+
+
+def section_kind(section: str) -> str:
+    """Google's sections whose names begin with `gram` are syntactic, the five others semantic."""
+    return "syntactic" if section.startswith(("gram", "syn")) else "semantic"
+
+
+def evaluate(embeddings: Embeddings, sets: EvaluationSets, restrict_vocab: int) -> Evaluation:
+    """Score `embeddings` on all sets.
+
+    restrict_vocab: analogy questions and answers are limited to this many most frequent words; 0 means all.
+    """
+    words, unit_rows = embeddings.words, embeddings.normalized()
+    index = folded_index(words)
+    evaluation = Evaluation({}, {}, {})
+    for row, items in sets.present.items():
+        name = score_name(row)
+        if isinstance(items[0], Question):
+            answers = answer_questions(words, unit_rows, items, restrict_vocab)  # type: ignore[arg-type]
+            evaluation.details[row] = answers
+            evaluation.sections[name] = sections = _section_scores(answers)
+            evaluation.scores.update(_analogy_scores(name, sections))
+        else:
+            pairs = compare_pairs(index, unit_rows, items)  # type: ignore[arg-type]
+            evaluation.details[row] = pairs
+            evaluation.scores[name] = _score(pairs.rho, "rho", int(pairs.known.sum()), len(pairs.pairs))
+    return evaluation
+
+
+def nearest_neighbors(
+    embeddings: Embeddings, words: Sequence[str], count: int
+) -> dict[str, list[tuple[str, float]] | None]:
+    """Each word's nearest words with their cosines, to four decimals; None for a word that the model does not know."""
+    index = folded_index(embeddings.words)
+    found: dict[str, list[tuple[str, float]] | None] = {}
+    for word in words:
+        known = (
+            word if word in embeddings else embeddings.words[index[fold_case(word)]] if fold_case(word) in index else ""
+        )
+        nearest = embeddings.nearest(known, count) if known else None
+        found[word] = nearest and [(neighbor, round(cosine, 4)) for neighbor, cosine in nearest]
+    return found
+
+
+def detail_lines(details: AnalogyAnswers | PairCosines, words: Sequence[str]) -> Iterator[str]:
+    """Tab-separated lines, header first: what the model said to each question or pair."""
+    if isinstance(details, PairCosines):
+        yield "word1\tword2\thuman\tcosine"
+        for pair, cosine in zip(details.pairs, details.cosines.tolist(), strict=True):
+            yield f"{pair.first}\t{pair.second}\t{pair.score:g}\t{'' if np.isnan(cosine) else f'{cosine:.6f}'}"
+        return
+    yield "section\ta\tb\tc\texpected\tasked\t" + "\t".join(f"{method}\t{method}_correct" for method in METHODS)
+    for number, question in enumerate(details.questions):
+        answers = [int(details.answers[method][number]) for method in METHODS]
+        correct = [int(details.correct[method][number]) for method in METHODS]
+        said = (
+            f"{words[answer] if answer >= 0 else ''}\t{right}" for answer, right in zip(answers, correct, strict=True)
+        )
+        yield "\t".join([*question, str(int(details.asked[number])), *said])
+
+
+def _section_scores(answers: AnalogyAnswers) -> dict[str, dict[str, Any]]:
+    """Accuracy by section in the set's order, then semantic and syntactic where a set has both, then total."""
+    names = np.array([question.section for question in answers.questions])
+    chosen = {str(name): names == name for name in dict.fromkeys(names.tolist())}
+    kinds = np.array([section_kind(section) for section in names.tolist()])
+    if len(set(kinds.tolist())) == len(KINDS):
+        chosen.update({kind: kinds == kind for kind in KINDS})
+    chosen["total"] = np.ones(len(names), dtype=bool)
+    return {name: _section_score(answers, questions) for name, questions in chosen.items()}
+
+
+def _section_score(answers: AnalogyAnswers, chosen: NDArray[np.bool_]) -> dict[str, Any]:
+    answered, asked = int(answers.asked[chosen].sum()), int(chosen.sum())
+    accuracy = {
+        method: rounded(100 * int(answers.correct[method][chosen].sum()) / answered) if answered else None
+        for method in METHODS
+    }
+    return {**accuracy, "coverage": rounded(100 * answered / asked), "answered": answered, "asked": asked}
+
+
+def _analogy_scores(name: str, sections: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The set's own scores by 3CosAdd, and its total by 3CosMul."""
+    wanted = {name: ("total", "add")}
+    wanted.update({f"{name}_{kind}": (kind, "add") for kind in KINDS if kind in sections})
+    wanted[f"{name}_mul"] = ("total", "mul")
+    return {
+        score: _score(sections[section][method], "percent", sections[section]["answered"], sections[section]["asked"])
+        for score, (section, method) in wanted.items()
+    }
+
+
+def _score(value: float | None, unit: str, answered: int, asked: int) -> dict[str, Any]:
+    value = None if value is None else rounded(value)
+    return {
+        "value": value,
+        "unit": unit,
+        "coverage": rounded(100 * answered / asked),
+        "answered": answered,
+        "asked": asked,
+    }
+
+
+def rounded(value: float, digits: int = 6) -> float:
+    """To `digits` significant digits: more is noise, and differs between machines."""
+    return float(f"{value:.{digits}g}")

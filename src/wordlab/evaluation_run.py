@@ -1,0 +1,117 @@
+"""Stage `evaluate` for one seed: read the model and the sets, score, write.
+
+`metrics/seed-N.json` holds only what determines the result, so equal models give equal bytes. `data/evaluate/seed-N/`
+holds what the model said to each question, and a manifest with the SHA-256 of the results file, by which stage
+`report` sees that the two belong together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from wordlab.artifacts import fingerprint, output_folder, read_manifest, sha256_file, write_json, write_manifest
+from wordlab.config import EvaluateConfig
+from wordlab.embeddings import Embeddings
+from wordlab.errors import ArtifactError
+from wordlab.evaluation import (
+    Evaluation,
+    EvaluationSets,
+    detail_lines,
+    evaluate,
+    load_evaluation_sets,
+    nearest_neighbors,
+)
+from wordlab.stage import say
+
+RULES = {
+    "case": "ignored: words are compared in upper case, the most frequent spelling counts",
+    "unknown_words": "questions and pairs with an unknown word are not asked; coverage says how many were",
+    "question_words": "a, b and c are no answers",
+}
+
+
+def evaluate_model(seed: int, rows: Sequence[str], config: EvaluateConfig, data: Path, metrics: Path) -> dict[str, Any]:
+    """Score data/train/seed-N on the sets named by `rows`; write metrics/seed-N.json and data/evaluate/seed-N.
+
+    Returns the results. Raises ArtifactError if model or sets are missing, damaged or do not fit.
+    """
+    folder = data / "train" / f"seed-{seed}"
+    trained = read_manifest(folder, "train")
+    if trained.get("seed") != seed:
+        raise ArtifactError(f"{folder} holds the model of seed {trained.get('seed')}. Run: dvc repro --force train")
+    downloaded = read_manifest(data / "download", "download")
+    sets = load_evaluation_sets(data / "download", downloaded.get("evaluation", {}), rows)
+    embeddings = Embeddings.load(folder)
+    _require_finite(embeddings, folder)
+    # One thread: a matrix product split among threads may round differently, and these take a second
+    with threadpool_limits(1):
+        evaluation = evaluate(embeddings, sets, config.restrict_vocab)
+        neighbors = nearest_neighbors(embeddings, config.neighbors, config.neighbors_count)
+    results = _results(seed, trained, embeddings, sets, evaluation, config)
+    results["neighbors"] = neighbors
+
+    with output_folder(data / "evaluate" / f"seed-{seed}") as building:
+        for row, details in evaluation.details.items():
+            text = "\n".join(detail_lines(details, embeddings.words)) + "\n"
+            (building / f"{row}.tsv").write_text(text, encoding="utf-8")
+        results_path = metrics / f"seed-{seed}.json"
+        write_json(results_path, results)
+        write_manifest(building, "evaluate", {"seed": seed, "results": sha256_file(results_path)})
+    _tell(results)
+    return results
+
+
+def _require_finite(embeddings: Embeddings, folder: Path) -> None:
+    if not np.isfinite(embeddings.input_vectors.sum(axis=1, dtype=np.float64)).all():
+        raise ArtifactError(
+            f"{folder} holds vectors that are not finite numbers: training diverged. "
+            "Lower train.lr or raise train.damping in params.yaml, then run: dvc repro"
+        )
+
+
+def _results(
+    seed: int,
+    trained: dict[str, Any],
+    embeddings: Embeddings,
+    sets: EvaluationSets,
+    evaluation: Evaluation,
+    config: EvaluateConfig,
+) -> dict[str, Any]:
+    """The content of metrics/seed-N.json, but for the neighbours."""
+    return {
+        "seed": seed,
+        "arch": trained["config"]["model"]["arch"],
+        "objective": trained["config"]["model"]["objective"],
+        "num_words": len(embeddings),
+        "scores": evaluation.scores,
+        "absent": sets.absent,
+        "sections": evaluation.sections,
+        "config": {**trained["config"], "evaluate": dataclasses.asdict(config)},
+        "evaluator": RULES,
+        "fingerprints": {
+            "model": fingerprint(trained),
+            "vocabulary": trained["vocabulary"],
+            "encode": trained.get("encode"),
+            "evaluation_sets": sets.fingerprint,
+        },
+    }
+
+
+def _tell(results: dict[str, Any]) -> None:
+    """One line for the terminal."""
+    parts = []
+    for name, score in results["scores"].items():
+        if score["value"] is None:
+            parts.append(f"{name} -")
+        elif score["unit"] == "percent":
+            parts.append(f"{name} {score['value']:.2f} %")
+        else:
+            parts.append(f"{name} {score['value']:.3f}")
+    parts += [f"{row} absent" for row in results["absent"]]
+    say(f"seed {results['seed']}: " + " · ".join(parts))

@@ -1,0 +1,22 @@
+"""data/train/seed-N -> metrics/seed-N.json (scores) and data/evaluate/seed-N (answers, item by item)."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from wordlab.config import load_params
+from wordlab.evaluation_run import evaluate_model
+from wordlab.stage import run_stage
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m stages.evaluate", description=__doc__)
+    parser.add_argument("--seed", type=int, required=True, help="which model: data/train/seed-<seed>")
+    seed = parser.parse_args().seed
+    params = load_params()
+    evaluate_model(seed, params.download.evaluation_sets, params.evaluate, Path("data"), Path("metrics"))
+
+
+if __name__ == "__main__":
+    run_stage(main)
