@@ -1,0 +1,195 @@
+"""catalog.yaml -> frozen dataclasses: which corpora and evaluation sets there are, and where each can be had.
+
+The checksum of a location is that of its content, the file after unpacking, because that is what a result depends on and
+what stays the same when somebody packs the same text anew. Where the packed bytes are known to stay the same as well,
+`archive_sha256` is checked before anything is opened; a source distribution must have it, because pip runs its build code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from wordlab.errors import ConfigError
+
+CATALOG = Path(__file__).with_name("catalog.yaml")
+KINDS = ("corpus", "evaluation")
+PLACES = ("url", "mirror", "package", "sdist")
+CONTAINERS = ("zip", "tar", "gzip", "bzip2", "xz", "zstd")
+FORMATS = {"corpus": ("text",), "evaluation": ("questions", "pairs_tsv", "wordsim_csv", "simlex_tsv")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Location:
+    """One place where a row's content can be had, and how to read it there."""
+
+    place: str
+    """One of PLACES."""
+    target: str
+    """The address, path, package or requirement that `place` names."""
+    file: str | None
+    """Path inside the package or source distribution; None for the other places."""
+    container: str | None
+    """One of CONTAINERS, or None where the content lies there as it is."""
+    member: str | None
+    """Path inside a zip or tar."""
+    format: str
+    size_bytes: int
+    """Of the content; unpacking stops there."""
+    sha256: str
+    """Of the content."""
+    archive_sha256: str | None
+    """Of the bytes as fetched, where they are known to stay the same."""
+
+    def __str__(self) -> str:
+        inside = f" ({self.file})" if self.file else f" ({self.member})" if self.member else ""
+        prefix = "" if self.place == "url" else f"{self.place} "
+        return f"{prefix}{self.target}{inside}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One corpus or evaluation set."""
+
+    name: str
+    kind: str
+    language: str
+    licence: str
+    description: str
+    size_bytes: int
+    locations: tuple[Location, ...]
+
+
+def load_catalog(path: Path = CATALOG) -> dict[str, Row]:
+    """Read and check the catalog; rows by name, in the order of the file. Raises ConfigError."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}. Restore it with: git checkout {path.name}") from None
+    if not isinstance(tree, dict) or not tree:
+        raise ConfigError(f"{path}: there are no rows. Restore it with: git checkout {path.name}")
+    return {str(name): _parse_row(str(name), row) for name, row in tree.items()}
+
+
+def find_row(catalog: dict[str, Row], name: str, kind: str, key: str) -> Row:
+    """The row of that name and kind; `key` is the parameter that names it. Raises ConfigError with a suggestion."""
+    row = catalog.get(name)
+    if row is not None and row.kind == kind:
+        return row
+    if row is not None:
+        raise ConfigError(f"params.yaml: {key} is {name!r}, which the catalog has as {row.kind}, not as {kind}.")
+    names = names_of_kind(catalog, kind)
+    raise ConfigError(f"params.yaml: {key} is {name!r}, which is no row of the catalog.{suggestion(name, names)}")
+
+
+def names_of_kind(catalog: dict[str, Row], kind: str) -> list[str]:
+    """Names of all rows of one kind, in the order of the file."""
+    return [row.name for row in catalog.values() if row.kind == kind]
+
+
+def suggestion(name: str, known: list[str]) -> str:
+    """A sentence that names the nearest known name, or all of them."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {close[0]}?" if close else f" The catalog has: {', '.join(known)}."
+
+
+def _parse_row(name: str, tree: object) -> Row:
+    where = f"catalog.yaml: {name}"
+    fields = _fields(where, tree, [field.name for field in dataclasses.fields(Row) if field.name != "name"])
+    _check(bool(re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name)), where, "its name must be of a-z, 0-9, dot and hyphen")
+    kind = fields["kind"]
+    _check(kind in KINDS, where, f"kind is {kind!r}, but must be {' or '.join(KINDS)}")
+    texts = {key: _text(where, fields, key) for key in ("language", "licence", "description")}
+    size_bytes = _size(where, fields)
+    trees = fields["locations"]
+    _check(isinstance(trees, list) and len(trees) > 0, where, "locations must be a list of at least one")
+    locations = tuple(_parse_location(f"{where}, location {i}", t, kind, size_bytes) for i, t in enumerate(trees, 1))
+    return Row(name=name, kind=kind, size_bytes=size_bytes, locations=locations, **texts)
+
+
+def _parse_location(where: str, tree: object, kind: str, row_size_bytes: int) -> Location:
+    optional = {"file", "container", "member", "archive_sha256", "size_bytes"}
+    fields = _fields(where, tree, ["format", "sha256"], optional | set(PLACES))
+    places = [place for place in PLACES if place in fields]
+    _check(len(places) == 1, where, f"it names {len(places)} of {', '.join(PLACES)}, but must name exactly one")
+    (place,) = places
+    target = _text(where, fields, place)
+    _check(place != "url" or bool(re.match(r"https?://[^/]+/", target)), where, f"{target!r} is no http(s) address")
+    _check(place != "sdist" or bool(re.fullmatch(r"[\w.-]+==[\w.]+", target)), where, f"{target!r} is not name==version")
+    needs_file = place in ("package", "sdist")
+    _check(("file" in fields) == needs_file, where, f"file is {'missing' if needs_file else 'for package and sdist only'}")
+    container = fields.get("container")
+    _check(container is None or container in CONTAINERS, where, f"container {container!r} is none of {_list(CONTAINERS)}")
+    needs_member = container in ("zip", "tar")
+    _check(("member" in fields) == needs_member, where, f"member is {'missing' if needs_member else 'for zip and tar only'}")
+    _check(fields["format"] in FORMATS[kind], where, f"format {fields['format']!r} is none of {_list(FORMATS[kind])}")
+    inside = {key: fields.get(key) for key in ("file", "member")}
+    for path in (target if place == "mirror" else None, *inside.values()):
+        _check(path is None or is_safe_path(path), where, f"{path!r} leaves its folder")
+    archive_sha256 = fields.get("archive_sha256")
+    _check(place != "sdist" or archive_sha256 is not None, where, "archive_sha256 is missing: pip runs build code of it")
+    for digest in (fields["sha256"], archive_sha256):
+        _check(digest is None or _is_sha256(digest), where, f"{digest!r} is no SHA-256 of 64 hexadecimal digits")
+    return Location(
+        place=place,
+        target=target,
+        container=container,
+        format=fields["format"],
+        size_bytes=_size(where, fields) if "size_bytes" in fields else row_size_bytes,
+        sha256=fields["sha256"],
+        archive_sha256=archive_sha256,
+        **inside,
+    )
+
+
+def is_safe_path(path: object) -> bool:
+    """Whether a path inside an archive or folder is text, relative, and stays below where it starts."""
+    if not isinstance(path, str) or not path or "\\" in path or "\0" in path:
+        return False
+    pure = PurePosixPath(path)
+    return not pure.is_absolute() and ".." not in pure.parts
+
+
+def _is_sha256(digest: object) -> bool:
+    return isinstance(digest, str) and re.fullmatch(r"[0-9a-f]{64}", digest) is not None
+
+
+def _fields(where: str, tree: object, wanted: list[str], optional: Iterable[str] = ()) -> dict[str, Any]:
+    _check(isinstance(tree, dict), where, f"it must be a mapping with the keys {', '.join(wanted)}")
+    assert isinstance(tree, dict)
+    known = [*wanted, *sorted(optional)]
+    for key in tree:
+        close = difflib.get_close_matches(str(key), known, n=1)
+        _check(key in known, where, f"unknown key {key!r}" + (f"; did you mean {close[0]}?" if close else ""))
+    for key in wanted:
+        _check(key in tree, where, f"{key} is missing")
+    return tree
+
+
+def _text(where: str, fields: dict[str, Any], key: str) -> str:
+    value = fields[key]
+    _check(isinstance(value, str) and value.strip() != "", where, f"{key} is {value!r}, but must be text")
+    return str(value)
+
+
+def _size(where: str, fields: dict[str, Any]) -> int:
+    value = fields["size_bytes"]
+    whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    _check(whole, where, f"size_bytes is {value!r}, but must be a number of bytes above 0")
+    return int(value)
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names)
+
+
+def _check(condition: bool, where: str, problem: str) -> None:
+    if not condition:
+        raise ConfigError(f"{where}: {problem}. Correct it in src/wordlab/catalog.yaml.")
