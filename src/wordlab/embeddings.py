@@ -247,8 +247,8 @@ def _map_words(path: Path, vocabulary: object) -> pa.RecordBatch:
 def _map_vectors(path: Path, num_words: int) -> NDArray[np.float32]:
     """Map an .npy file and check that it holds one float32 row a word."""
     try:
-        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        vectors = np.lib.format.open_memmap(path, mode="r")  # np.load would take a zip file, and leave it open
+    except (OSError, ValueError) as error:
         raise ArtifactError(f"{path} cannot be read: {error}. Run: dvc repro --force train") from None
     if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != num_words or not vectors.flags.c_contiguous:
         raise ArtifactError(

@@ -88,6 +88,13 @@ def load(path: Path) -> tuple[pa.LargeStringArray, NDArray[np.float32]]:
     return _without_repeats(path, words, vectors)
 
 
+def describe(path: Path) -> tuple[Header, bool]:
+    """A file's header, and whether the file is text, without reading its vectors. Raises ArtifactError."""
+    data = _map(path)
+    header = _read_header(path, data)
+    return header, _is_text(data, header)
+
+
 def _first_unwritable(words: pa.LargeStringArray) -> int | None:
     """Row of the first word that is empty or has ASCII white space in it, which neither format can hold."""
     offsets, utf8 = string_buffers(words)
@@ -167,11 +174,16 @@ def _read_header(path: Path, data: mmap.mmap) -> Header:
     return header
 
 
-def _is_text(data: mmap.mmap, header: Header) -> bool:
-    """Whether the first line is a word and numbers; the length may differ from the header's, which is told later."""
+def _first_line(data: mmap.mmap, header: Header) -> bytes:
+    """The line after the header, without its end."""
     end = data.find(b"\n", header.start)
+    return data[header.start : end if end >= 0 else len(data)].removesuffix(b"\r")
+
+
+def _is_text(data: mmap.mmap, header: Header) -> bool:
+    """Whether the first line is a word and numbers; how many may differ from the header's, which is told later."""
     try:
-        numbers = [float(number) for number in data[header.start : end].split()[1:]]
+        numbers = [float(number) for number in _first_line(data, header).split()[1:]]
     except ValueError:
         return False
     return len(numbers) > 0
@@ -179,16 +191,20 @@ def _is_text(data: mmap.mmap, header: Header) -> bool:
 
 def _read_text(path: Path, data: mmap.mmap, header: Header) -> tuple[pa.LargeStringArray, NDArray[np.float32]]:
     """Parse lines with Arrow's CSV reader, block by block into the matrix."""
-    end = data.find(b"\n", header.start)
-    spare = ["spare"] if data[header.start : end].rstrip(b"\r").endswith(b" ") else []
+    first_line = _first_line(data, header)
+    found = len(first_line.split()) - 1
+    if found != header.dim:
+        raise _damaged(path, f"its first line promises {header.dim} dimensions, but the first word has {found} numbers")
+    spare = ["spare"] if first_line.endswith(b" ") else []
     numbers = [f"v{i}" for i in range(header.dim)]
-    text = pa.BufferReader(pa.py_buffer(data).slice(header.start))
     words, vectors, filled = [], np.empty((header.num_words, header.dim), np.float32), 0
     try:
         reader = csv.open_csv(
-            text,
+            pa.BufferReader(pa.py_buffer(data)),
             csv.ReadOptions(
-                column_names=["word", *numbers, *spare], block_size=max(TEXT_BLOCK_BYTES, 64 * (header.dim + 16))
+                skip_rows=1,
+                column_names=["word", *numbers, *spare],
+                block_size=max(TEXT_BLOCK_BYTES, 64 * (header.dim + 16)),
             ),
             csv.ParseOptions(delimiter=" ", quote_char=False, double_quote=False),
             csv.ConvertOptions(

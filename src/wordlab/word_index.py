@@ -47,6 +47,8 @@ class WordIndex:
 
     def find(self, word: str) -> int:
         """Row of a word, or -1 where it is unknown."""
+        if _encodable(word) != word:
+            return -1
         if "_order" not in self.__dict__:
             self._scans += 1
             if self._scans <= SCANS_BEFORE_SORTING:
@@ -71,6 +73,7 @@ class WordIndex:
 
     def suggest(self, word: str, count: int = 3) -> list[str]:
         """Words much like an unknown one, the likeliest first; the same word in another case comes before all."""
+        word = _encodable(word)
         others = dict.fromkeys(form for form in (word.lower(), word.capitalize(), word.upper()) if form != word)
         same = [form for form in others if self.find(form) >= 0]
         frequent = self.array.slice(0, SUGGESTION_WORDS)
@@ -87,3 +90,8 @@ class WordIndex:
     def _order(self) -> NDArray[np.uint32]:
         """Rows in the order of their words' UTF-8 bytes, which is the order of Python's strings; equal words by row."""
         return pc.array_sort_indices(self.array).to_numpy().astype(np.uint32)
+
+
+def _encodable(word: str) -> str:
+    """The word without halves of surrogate pairs, as which broken bytes on a command line arrive; Arrow takes none."""
+    return word.encode(errors="replace").decode()

@@ -1,0 +1,223 @@
+"""The `wordlab` command: use finished models from the shell.
+
+    wordlab neighbors france king          wordlab analogy man king woman
+    wordlab export --format binary         wordlab info data/encode
+    wordlab results
+
+Nothing heavy is imported before a command needs it, and models are memory-mapped, so an answer takes half a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wordlab.artifacts import MANIFEST, read_json, read_manifest
+from wordlab.config import load_params
+from wordlab.errors import ArtifactError
+from wordlab.machine import in_units
+from wordlab.stage import run_stage
+
+if TYPE_CHECKING:
+    from wordlab.embeddings import Embeddings
+
+MODELS = Path("data/train")
+STAGE_FOLDERS = [Path("data") / stage for stage in ("download", "tokenize", "vocab", "encode")]
+EXIT_BROKEN_PIPE = 141
+"""As a shell reports a program whose reader has gone away."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run one command; a WordlabError ends it with one message and status 1."""
+    arguments = _parser().parse_args(argv)
+    try:
+        run_stage(lambda: arguments.command(arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:  # `wordlab ... | head`: whoever read our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(EXIT_BROKEN_PIPE) from None
+
+
+def neighbors(arguments: argparse.Namespace) -> None:
+    """Print the nearest words of each word given."""
+    model = _open(arguments.model)
+    for word in arguments.words:
+        model.index.row(word)  # an unknown word is told before anything is printed
+    for word in arguments.words:
+        print(word)
+        _print_scores(model.nearest(word, arguments.count))
+
+
+def analogy(arguments: argparse.Namespace) -> None:
+    """Print what is to C as B is to A."""
+    model = _open(arguments.model)
+    answers = model.analogy(arguments.a, arguments.b, arguments.c, arguments.count, arguments.method)
+    print(f"{arguments.a} : {arguments.b} = {arguments.c} : ?")
+    _print_scores(answers)
+
+
+def export(arguments: argparse.Namespace) -> None:
+    """Write a model in word2vec's text or binary format."""
+    folder = arguments.model or _default_model()
+    model = _open(folder)
+    output = arguments.output or Path(export_name(folder, binary=arguments.format == "binary"))
+    model.save_word2vec(output, binary=arguments.format == "binary")
+    print(f"{output}: {len(model):,} words, {model.dim} dimensions, {in_units(output.stat().st_size)}")
+
+
+def info(arguments: argparse.Namespace) -> None:
+    """Print what a folder of the pipeline or a word2vec file holds; without a path, what every stage has left."""
+    paths = [arguments.path] if arguments.path else [*STAGE_FOLDERS, *sorted(MODELS.glob("seed-*"))]
+    found = [path for path in paths if arguments.path or (path / MANIFEST).exists()]
+    if not found:
+        raise ArtifactError(f"there is nothing in {STAGE_FOLDERS[0].parent.absolute()} yet. Run: dvc repro")
+    for path in found:
+        for line in _describe_folder(path) if path.is_dir() else _describe_file(path):
+            print(line)
+
+
+def results(_: argparse.Namespace) -> None:
+    """Print the table of scores over all seeds."""
+    from wordlab.reporting import results_table
+
+    print(results_table())
+
+
+def export_name(folder: Path, binary: bool = False) -> str:
+    """File name that carries the configuration: enwik8-skipgram-ns-d100-w5-seed1.vec."""
+    suffix = ".bin" if binary else ".vec"
+    if not folder.is_dir():
+        return folder.stem + suffix
+    manifest = read_manifest(folder, "train")
+    try:
+        corpus, model, seed = _corpus_name(manifest["config"]), manifest["config"]["model"], manifest["seed"]
+        return f"{corpus}-{model['arch']}-{model['objective']}-d{model['dim']}-w{model['window']}-seed{seed}{suffix}"
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{folder / MANIFEST} does not say how the model was trained: {error} is missing. "
+            "Give the file's name with -o, or run: dvc repro --force train"
+        ) from None
+
+
+def _corpus_name(config: dict[str, Any]) -> str:
+    """Name of the corpus a model was trained on, fit for a file name."""
+    corpus = config.get("corpus")
+    downloaded = STAGE_FOLDERS[0] / MANIFEST
+    if corpus is None and downloaded.exists():
+        corpus = read_json(downloaded, "Run: dvc repro download")["corpus"]["name"]
+    name = Path(corpus or "corpus").name.split(".")[0]
+    return re.sub(r"[^\w-]+", "_", name) or "corpus"
+
+
+def _open(path: Path | None) -> Embeddings:
+    from wordlab.embeddings import Embeddings
+
+    path = path or _default_model()
+    return Embeddings.load(path, mmap=path.is_dir())
+
+
+def _default_model() -> Path:
+    """The model of the first seed in params.yaml that has one."""
+    folders = [MODELS / f"seed-{seed}" for seed in load_params().seeds]
+    return next((folder for folder in folders if folder.is_dir()), folders[0])
+
+
+def _print_scores(scores: list[tuple[str, float]]) -> None:
+    for word, score in scores:
+        print(f"  {score:6.3f}  {word}")
+
+
+def _describe_folder(folder: Path) -> list[str]:
+    """Lines about a stage's output folder: everything its manifest says, and its files."""
+    advice = "Name a folder that a stage wrote, such as data/train/seed-1."
+    contents = read_json(folder / MANIFEST, advice)
+    stage = contents.get("stage") if isinstance(contents, dict) else None
+    if not isinstance(stage, str):
+        raise ArtifactError(f"{folder / MANIFEST} names no stage. {advice}")
+    manifest = read_manifest(folder, stage)
+    lines = [f"{folder}: output of stage {stage}"]
+    if stage == "train":
+        model = _open(folder)
+        lines.append(f"  words: {len(model):,}")
+        lines.append(f"  dimensions: {model.dim}")
+    content = {key: value for key, value in manifest.items() if key not in ("files", "format", "stage")}
+    lines += [f"  {key}: {value}" for key, value in _flattened(content)]
+    for name, file in manifest["files"].items():
+        lines.append(f"  {name}: {in_units(file['size_bytes'])}, sha256 {file['sha256'][:12]}")
+    return lines
+
+
+def _flattened(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested keys joined by dots; lists of mappings by their length, long fingerprints by their start."""
+    rows: list[tuple[str, str]] = []
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            rows += _flattened(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            rows.append((prefix + key, str(len(value))))
+        elif isinstance(value, int) and not isinstance(value, bool) and key != "seed":
+            rows.append((prefix + key, f"{value:,}"))
+        else:
+            text = str(value)
+            rows.append((prefix + key, text[:12] if re.fullmatch("[0-9a-f]{64}", text) else text))
+    return rows
+
+
+def _describe_file(path: Path) -> list[str]:
+    from wordlab import word2vec_format
+
+    header, is_text = word2vec_format.describe(path)
+    kind = "text" if is_text else "binary"
+    return [f"{path}: word2vec {kind}", f"  words: {header.num_words:,}", f"  dimensions: {header.dim}"]
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+_positive.__name__ = "count"  # argparse names the type in its message: invalid count value: '0'
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="wordlab", description="Use the word vectors that the pipeline has trained.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Any, help_text: str, takes_model: bool = True) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=help_text, description=help_text)
+        added.set_defaults(command=command)
+        if takes_model:
+            added.add_argument(
+                "--model", type=Path, help="model folder or word2vec file (default: the first seed's in data/train)"
+            )
+        return added
+
+    command = add("neighbors", neighbors, "Nearest words by cosine.")
+    command.add_argument("words", nargs="+", metavar="WORD")
+    command.add_argument("--count", type=_positive, default=10, help="words to list (default: 10)")
+
+    command = add("analogy", analogy, "A is to B as C is to which words?")
+    for name in ("a", "b", "c"):
+        command.add_argument(name, metavar=name.upper())
+    command.add_argument("--count", type=_positive, default=10, help="answers to list (default: 10)")
+    command.add_argument("--method", choices=("add", "mul"), default="add", help="3CosAdd (default) or 3CosMul")
+
+    command = add("export", export, "Write the vectors in word2vec's format, which most programs read.")
+    command.add_argument("--format", choices=("text", "binary"), default="text")
+    command.add_argument("-o", "--output", type=Path, help="file (default: a name that carries the configuration)")
+
+    command = add("info", info, "What a model, a stage's folder or a word2vec file holds.", takes_model=False)
+    command.add_argument("path", type=Path, nargs="?", help="default: everything the pipeline has left in data/")
+
+    add("results", results, "The table of scores over all seeds.", takes_model=False)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

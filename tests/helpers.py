@@ -1,0 +1,48 @@
+"""Small things for tests of any module.
+
+make_model_folder(path)     a model folder as stage train writes it (data/train/seed-N), of any size, in milliseconds
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wordlab.artifacts import write_manifest
+from wordlab.vocab import Vocab
+
+CONFIG = {
+    "model": {"arch": "skipgram", "objective": "ns", "dim": 4, "window": 5, "negatives": 5},
+    "train": {"epochs": 1, "lr": {"skipgram": 0.05, "cbow": 0.05}},
+    "vocab": {"min_count": 1},
+}
+
+
+def make_model_folder(
+    path: Path,
+    words: Sequence[str] = ("the", "king", "queen", "man", "woman"),
+    vectors: NDArray[np.float32] | None = None,
+    seed: int = 1,
+    config: dict[str, Any] | None = None,
+) -> Path:
+    """Write a model folder and return its path. vectors: float32, shape (V, dim); random rows of 4 without it."""
+    if vectors is None:
+        vectors = np.random.default_rng(seed).normal(size=(len(words), 4)).astype(np.float32)
+    path.mkdir(parents=True)
+    np.save(path / "input_vectors.npy", vectors)
+    np.save(path / "output_vectors.npy", -vectors)
+    vocab = Vocab.build(list(words), np.arange(len(words), 0, -1))
+    vocab.save(path / "words.arrow")
+    content = {
+        "seed": seed,
+        "config": config or CONFIG,
+        "vocabulary": vocab.fingerprint,
+        "encode": "0" * 64,
+        "engine": {"name": "cpu"},
+    }
+    write_manifest(path, "train", content)
+    return path
