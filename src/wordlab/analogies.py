@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +78,7 @@ def answer_questions(
     spelling = np.array([index[fold_case(word)] for word in words], dtype=np.int64)
     ids = np.array([[index.get(fold_case(word), -1) for word in question[1:]] for question in questions], np.int64)
     ids = ids.reshape(-1, 4)
-    asked = (ids >= 0).all(axis=1)
+    asked = ids.min(axis=1) >= 0
 
     queries, which = np.unique(ids[asked, :3], axis=0, return_inverse=True)
     found = best_answers(unit_rows, queries, spelling, mul_epsilon)
@@ -85,10 +86,18 @@ def answer_questions(
     for method in METHODS:
         answers[method] = np.full(len(ids), -1, dtype=np.int64)
         answers[method][asked] = found[method][which.reshape(-1)]
-        got = answers[method]
-        correct[method] = asked & (got >= 0)
-        correct[method][correct[method]] = (spelling[got] == ids[:, 3])[correct[method]]
+        answer = answers[method]
+        correct[method] = asked & (answer >= 0) & (spelling[answer] == ids[:, 3])
     return AnalogyAnswers(questions, asked, answers, correct)
+
+
+class _Rule(NamedTuple):
+    """A method's score for every word of a block: take_off(join(near[b], near[c]), far[a])."""
+
+    join: np.ufunc
+    near: NDArray[Any]
+    take_off: np.ufunc
+    far: NDArray[Any]
 
 
 def best_answers(
@@ -114,17 +123,19 @@ def best_answers(
     for start in range(0, len(unit_rows), block):
         cosines = asked_rows @ unit_rows[start : start + block].T
         shifted = np.maximum((cosines + 1) / 2, 0)  # rounding can give cos < -1
-        terms = {"add": (cosines, np.add, cosines, np.subtract)}
-        terms["mul"] = (shifted, np.multiply, 1 / (shifted + np.float32(mul_epsilon)), np.multiply)
+        rules = {
+            "add": _Rule(np.add, cosines, np.subtract, cosines),
+            "mul": _Rule(np.multiply, shifted, np.multiply, 1 / (shifted + np.float32(mul_epsilon))),
+        }
         inside = (out_word >= start) & (out_word < start + block)
         rows, columns = out_query[inside], out_word[inside] - start
         for first in range(0, len(queries), CHUNK_QUESTIONS):
             chunk = slice(first, first + CHUNK_QUESTIONS)
             low, high = np.searchsorted(rows, (first, first + CHUNK_QUESTIONS))
             a, b, c = local[chunk].T
-            for method, (plus, join, minus, take_off) in terms.items():
-                scores = join(plus[b], plus[c])
-                take_off(scores, minus[a], out=scores)
+            for method, rule in rules.items():
+                scores = rule.join(rule.near[b], rule.near[c])
+                rule.take_off(scores, rule.far[a], out=scores)
                 scores[rows[low:high] - first, columns[low:high]] = -np.inf
                 _keep_better(scores, start, best_score[method][chunk], best_word[method][chunk])
     return best_word

@@ -1,0 +1,257 @@
+"""data/report/: a page to read, the same table as Markdown, and the figures as files.
+
+The page is one file: style and figures are inside it, nothing is fetched when it is opened, and it is as readable on
+a phone as in a paper's appendix. Unlike metrics/, it also tells speed and provenance, so its bytes differ from run to
+run.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from wordlab import plots
+from wordlab.artifacts import output_folder, write_json, write_manifest
+from wordlab.embeddings import Embeddings, unit_rows
+from wordlab.errors import ArtifactError
+from wordlab.reporting import (
+    capitalized,
+    format_mean,
+    headline,
+    label_of,
+    markdown_table,
+    score_rows,
+    speed_line,
+)
+from wordlab.results import (
+    MEASURED,
+    load_results,
+    load_runs,
+    mean_of,
+    require_fresh,
+    score_spread,
+    score_values,
+    summarize,
+)
+from wordlab.statistics import spread
+
+TEMPLATE = Path(__file__).with_name("report.html")
+HEADLINE_SCORES = 3
+"""Scores shown in large figures at the top: the first one of each of so many sets."""
+
+
+def write_report(seeds: Sequence[int], corpus: str, map_words: int, data: Path, metrics: Path) -> None:
+    """Write metrics/summary.json and data/report/ from the results of `seeds`.
+
+    map_words: words in the 2-D map, the most frequent ones of the first seed's model.
+    Raises ArtifactError if a seed's results are missing, stale, or not comparable with the first one's.
+    """
+    results = load_results(seeds, metrics)
+    require_fresh(results, data, metrics)
+    runs = load_runs(seeds, metrics)
+    figures = _figures(results, data, metrics, map_words)
+    with output_folder(data / "report") as building:
+        for name, files in figures.items():
+            for kind, content in files.items():
+                (building / f"{name}.{kind}").write_bytes(content)
+        (building / "results.md").write_text(markdown_table(results, runs, corpus), encoding="utf-8")
+        (building / "index.html").write_text(page(results, runs, corpus, figures), encoding="utf-8")
+        write_json(metrics / "summary.json", summarize(results))
+        write_manifest(building, "report", {"seeds": list(seeds)})
+
+
+def read_curve(seed: int, path: Path) -> plots.LossCurve:
+    """metrics/curves/seed-N.tsv -> LossCurve. Raises ArtifactError if the file is damaged."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        names = lines[0].split("\t")
+        table = np.array([[float(field) for field in line.split("\t")] for line in lines[1:]]).reshape(-1, len(names))
+        return plots.LossCurve(seed, table[:, names.index("tokens")], table[:, names.index("loss")])
+    except (OSError, ValueError, IndexError) as error:
+        raise ArtifactError(f"{path} is damaged: {error}. Run: dvc repro --force train") from None
+
+
+def _figures(
+    results: Sequence[Mapping[str, Any]], data: Path, metrics: Path, map_words: int
+) -> dict[str, Mapping[str, bytes]]:
+    """Name -> the figure as SVG and PNG. A run without loss curves has no such figure."""
+    seeds = [result["seed"] for result in results]
+    paths = {seed: metrics / "curves" / f"seed-{seed}.tsv" for seed in seeds}
+    curves = [read_curve(seed, path) for seed, path in paths.items() if path.exists()]
+    embeddings = Embeddings.load(data / "train" / f"seed-{seeds[0]}", mmap=True)
+    frequent = embeddings.words[:map_words]
+    with plots.style():
+        drawn = {"scores": plots.score_figure(_score_spreads(results))}
+        if curves:
+            drawn["loss"] = plots.loss_figure(curves)
+        drawn["map"] = plots.map_figure(frequent, unit_rows(embeddings.input_vectors[: len(frequent)]))
+        return {name: plots.render(figure, name) for name, figure in drawn.items()}
+
+
+def _score_spreads(results: Sequence[Mapping[str, Any]]) -> list[plots.ScoreSpread]:
+    """The scores that have a value."""
+    rows = []
+    for name, score in results[0]["scores"].items():
+        values = [value for value in score_values(results, name) if value is not None]
+        if values:
+            rows.append(plots.ScoreSpread(label_of(name), score["unit"], values, spread(values)))
+    return rows
+
+
+def page(
+    results: Sequence[Mapping[str, Any]],
+    runs: Sequence[Mapping[str, Any]],
+    corpus: str,
+    figures: Mapping[str, Mapping[str, bytes]],
+) -> str:
+    """The page as HTML."""
+    first = results[0]
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        title=escape(f"{first['arch']} on {corpus}"),
+        headline=escape(headline(results, corpus)),
+        tiles=_tiles(results, runs),
+        results=_results_table(results),
+        seeds_note=_seeds_note(len(results)),
+        scores_figure=_inline(figures, "scores", "Scores with their spread over seeds"),
+        sections="".join(_section_table(results, name) for name in first["sections"]) or _nothing("No analogy set."),
+        loss_figure=_inline(figures, "loss", "Training loss over tokens"),
+        map_figure=_inline(figures, "map", "The most frequent words on a plane"),
+        map_seed=first["seed"],
+        neighbors=_neighbors(first),
+        speed=_speed_table(runs),
+        configuration=_definitions({**_flat(first["config"]), "vocabulary": f"{first['num_words']:,} words"}),
+        evaluator=_definitions(first["evaluator"]),
+        provenance=_definitions({**_provenance(runs), **_flat({"fingerprint": first["fingerprints"]})}),
+    )
+
+
+def _tiles(results: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]]) -> str:
+    """The main score of the first sets, and the speed, in large figures."""
+    chosen: list[str] = []
+    for name in results[0]["scores"]:
+        if len(chosen) < HEADLINE_SCORES and not any(name.startswith(taken) for taken in chosen):
+            chosen.append(name)
+    tiles = [
+        (label_of(name), format_mean(score_spread(results, name), results[0]["scores"][name]["unit"]))
+        for name in chosen
+    ]
+    words = mean_of(runs, "raw_words_per_second")
+    if words is not None:
+        tiles.append(("Training", f"{words / 1e6:.1f} M words/s"))
+    return "".join(
+        f'<div class="tile"><b>{escape(text)}</b><span>{escape(label)}</span></div>' for label, text in tiles
+    )
+
+
+def _seeds_note(count: int) -> str:
+    if count == 1:
+        return "One seed: there is no spread to report. List three or more under <code>seeds</code> in params.yaml."
+    return (
+        f"Mean ± sample standard deviation over {count} seeds, with the 95 % t interval of the mean. "
+        "Accuracies and coverage are in percent, correlations are Spearman’s ρ."
+    )
+
+
+def _results_table(results: Sequence[Mapping[str, Any]]) -> str:
+    lines = []
+    for row in score_rows(results):
+        if row.note:
+            lines.append(
+                _row([row.label, row.mean, f'<em class="note">{escape(row.note)}</em>', row.coverage], raw={2})
+            )
+        else:
+            lines.append(_row([row.label, row.mean, row.interval, row.coverage]))
+    return _table(["score", "mean ± sd", "95 % interval", "coverage"], lines)
+
+
+def _section_table(results: Sequence[Mapping[str, Any]], name: str) -> str:
+    """Both methods' accuracy in every section of a set, with a bar as long as the mean."""
+    lines = []
+    for section, asked in results[0]["sections"][name].items():
+        add, mul = (
+            spread([result["sections"][name][section][method] for result in results]) for method in ("add", "mul")
+        )
+        bar = f'<i class="bar" style="width:{add.mean or 0:.1f}%"></i>'
+        coverage = f"{asked['answered']:,} of {asked['asked']:,}"
+        cells = [f"{escape(section)}{bar}", format_mean(add, "percent"), format_mean(mul, "percent"), coverage]
+        lines.append(_row(cells, raw={0}, total=section in ("semantic", "syntactic", "total")))
+    table = _table(["section", "3CosAdd", "3CosMul", "questions asked"], lines)
+    return f"<h3>{escape(label_of(name))}</h3>{table}"
+
+
+def _neighbors(result: Mapping[str, Any]) -> str:
+    lines = []
+    for word, nearest in result["neighbors"].items():
+        if nearest is None:
+            words = '<em class="note">not in the vocabulary</em>'
+        else:
+            words = " ".join(f"<span>{escape(near)} <small>{cosine:.2f}</small></span>" for near, cosine in nearest)
+        lines.append(f"<dt>{escape(word)}</dt><dd>{words}</dd>")
+    return f'<dl class="neighbors">{"".join(lines)}</dl>' if lines else _nothing("No word is listed.")
+
+
+def _speed_table(runs: Sequence[Mapping[str, Any]]) -> str:
+    if not runs:
+        return _nothing(f"{capitalized(speed_line(runs))}.")
+    formats = ("{:,.0f}", "{:,.1f}", "{:,.1f}", "{:,.0f} bytes")
+    names = ("raw words/s", "seconds", "CPU seconds", "peak memory")
+    lines = []
+    for name, key, form in zip(names, MEASURED, formats, strict=True):
+        measured = spread([run.get(key) for run in runs])
+        scale, form = (2**20, "{:,.0f} MiB") if key == "peak_memory_bytes" else (1, form)
+        mean = "–" if measured.mean is None else form.format(measured.mean / scale)
+        low_high = [form.format(pick(run[key] for run in runs if key in run) / scale) for pick in (min, max)]
+        lines.append(_row([name, mean, " to ".join(low_high) if measured.seeds > 1 else ""]))
+    return _table(["training a seed", "mean", "smallest to largest"], lines)
+
+
+def _provenance(runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What differs from machine to machine: all values found, over the seeds."""
+    flat = [_flat({key: value for key, value in run.items() if key not in MEASURED}) for run in runs]
+    keys = dict.fromkeys(key for run in flat for key in run)
+    return {key: ", ".join(dict.fromkeys(run[key] for run in flat if key in run)) for key in keys}
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """{"a": {"b": 1}} -> {"a.b": "1"}"""
+    flat: dict[str, str] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return flat
+
+
+def _inline(figures: Mapping[str, Mapping[str, bytes]], name: str, description: str) -> str:
+    """A figure as an image inside the page. As an <img>, its ids and styles cannot clash with another figure's."""
+    if name not in figures:
+        return _nothing("Nothing was recorded.")
+    svg = base64.b64encode(figures[name]["svg"]).decode()
+    return f'<img alt="{escape(description)}" src="data:image/svg+xml;base64,{svg}">'
+
+
+def _definitions(items: Mapping[str, str]) -> str:
+    lines = [_row([key.replace("_", " "), value]) for key, value in items.items()]
+    return f'<table class="definitions">{"".join(lines)}</table>' if lines else _nothing("Nothing was recorded.")
+
+
+def _table(names: Sequence[str], lines: Iterable[str]) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+
+
+def _row(cells: Sequence[str], raw: Iterable[int] = (), total: bool = False) -> str:
+    """A line of a table; the cells numbered in `raw` are HTML already."""
+    texts = [text if number in raw else escape(text) for number, text in enumerate(cells)]
+    return f"<tr{' class=total' if total else ''}>{''.join(f'<td>{text}</td>' for text in texts)}</tr>"
+
+
+def _nothing(sentence: str) -> str:
+    return f'<p class="note">{escape(sentence)}</p>'

@@ -1,0 +1,21 @@
+"""metrics/seed-N.json of all seeds -> metrics/summary.json and data/report (page, table, figures)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wordlab.config import load_params
+from wordlab.report_page import write_report
+from wordlab.reporting import results_table
+from wordlab.stage import run_stage
+
+
+def main() -> None:
+    params = load_params()
+    write_report(params.seeds, params.corpus, params.report.map_words, Path("data"), Path("metrics"))
+    print(results_table(Path("metrics"), params))
+    print("\nthe whole report: data/report/index.html")
+
+
+if __name__ == "__main__":
+    run_stage(main)
