@@ -88,7 +88,7 @@ def choose_device(wanted: str, root: Path = Path("/")) -> tuple[str, str]:
     if wanted == "cuda":
         found = f"{gpu} is here, but this version of wordlab trains on the CPU only" if gpu else "no NVIDIA GPU is here"
         raise ResourceError(
-            f"params.yaml: run.device is cuda, but {found}. "
+            f"params.yaml: run.device is cuda, which cannot be had: {found}. "
             "Set run.device to auto or cpu, for instance: dvc exp run -S run.device=cpu"
         )
     if gpu:
