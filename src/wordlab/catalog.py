@@ -1,8 +1,8 @@
 """catalog.yaml -> frozen dataclasses: which corpora and evaluation sets there are, and where each can be had.
 
-The checksum of a location is that of its content, the file after unpacking, because that is what a result depends on and
-what stays the same when somebody packs the same text anew. Where the packed bytes are known to stay the same as well,
-`archive_sha256` is checked before anything is opened; a source distribution must have it, because pip runs its build code.
+The checksum of a location is that of its content, the file after unpacking: it is what a result depends on, and it
+stays the same when somebody packs the same text anew. Where the packed bytes are known to stay the same as well,
+`archive_sha256` is checked before anything is opened. A source distribution must have it: pip runs its build code.
 """
 
 from __future__ import annotations
@@ -122,19 +122,31 @@ def _parse_location(where: str, tree: object, kind: str, row_size_bytes: int) ->
     (place,) = places
     target = _text(where, fields, place)
     _check(place != "url" or bool(re.match(r"https?://[^/]+/", target)), where, f"{target!r} is no http(s) address")
-    _check(place != "sdist" or bool(re.fullmatch(r"[\w.-]+==[\w.]+", target)), where, f"{target!r} is not name==version")
+    _check(
+        place != "sdist" or bool(re.fullmatch(r"[\w.-]+==[\w.]+", target)), where, f"{target!r} is not name==version"
+    )
     needs_file = place in ("package", "sdist")
-    _check(("file" in fields) == needs_file, where, f"file is {'missing' if needs_file else 'for package and sdist only'}")
+    _check(
+        ("file" in fields) == needs_file, where, f"file is {'missing' if needs_file else 'for package and sdist only'}"
+    )
     container = fields.get("container")
-    _check(container is None or container in CONTAINERS, where, f"container {container!r} is none of {_list(CONTAINERS)}")
+    _check(
+        container is None or container in CONTAINERS, where, f"container {container!r} is none of {_list(CONTAINERS)}"
+    )
     needs_member = container in ("zip", "tar")
-    _check(("member" in fields) == needs_member, where, f"member is {'missing' if needs_member else 'for zip and tar only'}")
+    _check(
+        ("member" in fields) == needs_member,
+        where,
+        f"member is {'missing' if needs_member else 'for zip and tar only'}",
+    )
     _check(fields["format"] in FORMATS[kind], where, f"format {fields['format']!r} is none of {_list(FORMATS[kind])}")
     inside = {key: fields.get(key) for key in ("file", "member")}
     for path in (target if place == "mirror" else None, *inside.values()):
         _check(path is None or is_safe_path(path), where, f"{path!r} leaves its folder")
     archive_sha256 = fields.get("archive_sha256")
-    _check(place != "sdist" or archive_sha256 is not None, where, "archive_sha256 is missing: pip runs build code of it")
+    _check(
+        place != "sdist" or archive_sha256 is not None, where, "archive_sha256 is missing: pip runs build code of it"
+    )
     for digest in (fields["sha256"], archive_sha256):
         _check(digest is None or _is_sha256(digest), where, f"{digest!r} is no SHA-256 of 64 hexadecimal digits")
     return Location(

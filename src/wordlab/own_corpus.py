@@ -1,0 +1,83 @@
+"""A corpus of the user's own: found, described and linked, never copied.
+
+`data/source` becomes a symbolic link to the file or folder. It is an output of the download stage (`cache: false`), so
+DVC compares what the link leads to with what it was, and an edit re-runs download, which takes no time, and then
+tokenize. For a corpus of the catalog, `data/source` is a file of one line. So dvc.yaml needs no conditions, which DVC
+does not have.
+
+DVC must not clear this output away before the stage runs (`persist: true`): it would take the link for the folder
+behind it and make that writable for everybody (`_chmod` in dvc_objects/fs/utils.py, seen with DVC 3.67.1).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from wordlab.artifacts import unwritable_as_error, write_atomic
+from wordlab.catalog import Row, names_of_kind, suggestion
+from wordlab.errors import ConfigError
+from wordlab.fetch import main_checkout
+from wordlab.rawtext import DOWNLOAD, SOURCE, list_own_files, sniff_format
+
+
+def find_own(corpus: str, catalog: dict[str, Row]) -> Path:
+    """The file or folder that `corpus:` names, as an absolute path.
+
+    A relative path starts at the main checkout, also in the temporary copies of `dvc exp run --temp` and `--queue`,
+    which hold no file that git does not know. Raises ConfigError.
+    """
+    checkout = main_checkout()
+    path = checkout / (Path(corpus).expanduser() if corpus.startswith("~/") else corpus)
+    try:
+        found = path.exists()
+    except OSError as error:
+        raise ConfigError(
+            f"params.yaml: corpus is {corpus!r}, and {path} cannot be read: {error.strerror}. Correct it."
+        ) from None
+    if not found:
+        names = names_of_kind(catalog, "corpus")
+        raise ConfigError(
+            f"params.yaml: corpus is {corpus!r}, which is neither a row of the catalog nor a file or folder: "
+            f"there is no {path}.{suggestion(corpus, names)}"
+        )
+    real = path.resolve()
+    if checkout.is_relative_to(real):
+        raise ConfigError(
+            f"params.yaml: corpus is {corpus!r}, a folder that holds this project. Name one with text only."
+        )
+    for output in (checkout / DOWNLOAD, checkout / SOURCE):
+        if path.is_relative_to(output) or real.is_relative_to(output):
+            raise ConfigError(f"params.yaml: corpus is {corpus!r}, but DVC deletes {output}. Move your text elsewhere.")
+    return path
+
+
+def describe_own(path: Path) -> dict[str, Any]:
+    """What the manifest says of an own corpus: nothing that depends on where it lies on this machine.
+
+    Raises CorpusError for a folder without files, an unreadable file, or one that is not what its name says.
+    """
+    files = [
+        {
+            "path": "" if file == path else file.relative_to(path).as_posix(),
+            "format": sniff_format(file),
+            "size_bytes": file.stat().st_size,
+        }
+        for file in list_own_files(path)
+    ]
+    return {"name": path.name, "language": None, "licence": None, "own": True, "files": files}
+
+
+def link_source(path: Path, source: Path = SOURCE) -> None:
+    """Make `source` a symbolic link to the own corpus, in place of whatever it was."""
+    temporary = source.with_name(source.name + ".tmp")
+    with unwritable_as_error(source):
+        source.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(path)
+        temporary.replace(source)
+
+
+def mark_source(name: str, source: Path = SOURCE) -> None:
+    """Make `source` a one-line file that says the corpus is the catalog's row of that name."""
+    write_atomic(source, f"{name}: a row of the catalog, stored in {DOWNLOAD}/corpus\n".encode())

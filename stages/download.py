@@ -1,0 +1,68 @@
+"""Stage download: the corpus and the evaluation sets -> data/download, and data/source, the link to an own corpus."""
+
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from wordlab.artifacts import output_folder, write_manifest
+from wordlab.catalog import Location, Row, find_row, load_catalog
+from wordlab.config import load_params
+from wordlab.errors import DownloadError
+from wordlab.fetch import Fetcher
+from wordlab.own_corpus import describe_own, find_own, link_source, mark_source
+from wordlab.rawtext import DOWNLOAD
+from wordlab.stage import run_stage, say
+
+
+def main() -> None:
+    params = load_params()
+    catalog = load_catalog()
+    own = None if params.corpus in catalog else find_own(params.corpus, catalog)
+    sets = [
+        find_row(catalog, name, "evaluation", f"download.evaluation_sets.{position}")
+        for position, name in enumerate(params.download.evaluation_sets)
+    ]
+    fetcher = Fetcher()
+    with output_folder(DOWNLOAD) as folder:
+        (folder / "corpus").mkdir()
+        if own:
+            corpus = describe_own(own)
+        else:
+            corpus = fetch_corpus(fetcher, find_row(catalog, params.corpus, "corpus", "corpus"), folder / "corpus")
+        write_manifest(folder / "corpus", "download", {"corpus": corpus})
+        evaluation = {row.name: fetch_evaluation_set(fetcher, row, folder) for row in sets}
+        about = {key: corpus[key] for key in ("name", "language", "licence", "own")}
+        write_manifest(folder, "download", {"corpus": about, "evaluation": evaluation})
+        if own:
+            link_source(own)
+        else:
+            mark_source(params.corpus)
+
+
+def fetch_corpus(fetcher: Fetcher, row: Row, folder: Path) -> dict[str, Any]:
+    """Fetch a catalog corpus into `folder`; what the manifest says of it. Raises DownloadError."""
+    location = fetcher.fetch(row, folder / row.name)
+    files = [{"path": row.name, "format": location.format, "size_bytes": location.size_bytes}]
+    return {"name": row.name, "language": row.language, "licence": row.licence, "own": False, "files": files}
+
+
+def fetch_evaluation_set(fetcher: Fetcher, row: Row, folder: Path) -> dict[str, str]:
+    """Fetch an evaluation set below `folder`; its path and format, or why it is absent, which is no error."""
+    target = folder / "evaluation" / row.name / row.name
+    target.parent.mkdir(parents=True)
+    try:
+        location = fetcher.fetch(row, target)
+    except DownloadError as error:
+        target.parent.rmdir()
+        say(f"absent: {error}\nThe run goes on without it; to try again: dvc repro --force download")
+        return {"absent": f"none of its {len(row.locations)} locations worked; try again: dvc repro --force download"}
+    path = target.rename(target.with_name(file_name(location)))
+    return {"path": path.relative_to(folder).as_posix(), "format": location.format}
+
+
+def file_name(location: Location) -> str:
+    """The content's own name, which people know it by."""
+    return PurePosixPath(location.member or location.file or location.target).name
+
+
+if __name__ == "__main__":
+    run_stage(main)
