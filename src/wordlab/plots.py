@@ -28,7 +28,7 @@ from wordlab.statistics import Spread
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B6B00", "#000000")
 INK, FAINT = "#1f2933", "#d5dbe1"
-WIDTH_INCHES = 5.4
+WIDTH_INCHES = 4.7
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 9.5,
@@ -95,7 +95,7 @@ def loss_figure(curves: Sequence[LossCurve]) -> Figure:
     axes = figure.add_subplot()
     for number, curve in enumerate(curves):
         color = COLORS[number % len(COLORS)]
-        axes.plot(curve.tokens, curve.loss, color=color, linewidth=1.3, alpha=0.85, label=f"seed {curve.seed}")
+        axes.plot(curve.tokens, curve.loss, color=color, linewidth=1.2, alpha=0.85, label=f"seed {curve.seed}")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda tokens, _: f"{tokens / 1e6:g} M"))
     axes.set_xlabel("tokens read")
     axes.set_ylabel("loss of a prediction")

@@ -8,6 +8,7 @@ run.
 from __future__ import annotations
 
 import base64
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -162,9 +163,7 @@ def _results_table(results: Sequence[Mapping[str, Any]]) -> str:
     lines = []
     for row in score_rows(results):
         if row.note:
-            lines.append(
-                _row([row.label, row.mean, f'<em class="note">{escape(row.note)}</em>', row.coverage], raw={2})
-            )
+            lines.append(f'<tr><td>{escape(row.label)}</td><td colspan="3" class="note">{escape(row.note)}</td></tr>')
         else:
             lines.append(_row([row.label, row.mean, row.interval, row.coverage]))
     return _table(["score", "mean ± sd", "95 % interval", "coverage"], lines)
@@ -178,10 +177,10 @@ def _section_table(results: Sequence[Mapping[str, Any]], name: str) -> str:
             spread([result["sections"][name][section][method] for result in results]) for method in ("add", "mul")
         )
         bar = f'<i class="bar" style="width:{add.mean or 0:.1f}%"></i>'
-        coverage = f"{asked['answered']:,} of {asked['asked']:,}"
+        coverage = f"{asked['coverage']:.1f} %"
         cells = [f"{escape(section)}{bar}", format_mean(add, "percent"), format_mean(mul, "percent"), coverage]
         lines.append(_row(cells, raw={0}, total=section in ("semantic", "syntactic", "total")))
-    table = _table(["section", "3CosAdd", "3CosMul", "questions asked"], lines)
+    table = _table(["section", "3CosAdd", "3CosMul", "coverage"], lines)
     return f"<h3>{escape(label_of(name))}</h3>{table}"
 
 
@@ -199,16 +198,16 @@ def _neighbors(result: Mapping[str, Any]) -> str:
 def _speed_table(runs: Sequence[Mapping[str, Any]]) -> str:
     if not runs:
         return _nothing(f"{capitalized(speed_line(runs))}.")
-    formats = ("{:,.0f}", "{:,.1f}", "{:,.1f}", "{:,.0f} bytes")
     names = ("raw words/s", "seconds", "CPU seconds", "peak memory")
+    scales = ((1e6, "{:.2f} M"), (1, "{:,.1f}"), (1, "{:,.1f}"), (2**20, "{:,.0f} MiB"))
     lines = []
-    for name, key, form in zip(names, MEASURED, formats, strict=True):
-        measured = spread([run.get(key) for run in runs])
-        scale, form = (2**20, "{:,.0f} MiB") if key == "peak_memory_bytes" else (1, form)
-        mean = "–" if measured.mean is None else form.format(measured.mean / scale)
-        low_high = [form.format(pick(run[key] for run in runs if key in run) / scale) for pick in (min, max)]
-        lines.append(_row([name, mean, " to ".join(low_high) if measured.seeds > 1 else ""]))
-    return _table(["training a seed", "mean", "smallest to largest"], lines)
+    for name, key, (scale, form) in zip(names, MEASURED, scales, strict=True):
+        values = [run[key] / scale for run in runs if isinstance(run.get(key), int | float)]
+        texts = (
+            [form.format(value) for value in (statistics.fmean(values), min(values), max(values))] if values else ["–"]
+        )
+        lines.append(_row([name, texts[0], " to ".join(texts[1:]) if len(values) > 1 else ""]))
+    return _table(["training a seed", "mean", "range"], lines)
 
 
 def _provenance(runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -244,7 +243,10 @@ def _definitions(items: Mapping[str, str]) -> str:
 
 def _table(names: Sequence[str], lines: Iterable[str]) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    wide = ' class="wide"' if len(names) > 3 else ""  # on a phone, its rows become two lines
+    return (
+        f'<div class="scroll"><table{wide}><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    )
 
 
 def _row(cells: Sequence[str], raw: Iterable[int] = (), total: bool = False) -> str:
