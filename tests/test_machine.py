@@ -84,7 +84,7 @@ def test_this_machine_has_memory_and_disk() -> None:
 
 def test_peak_memory_counts_what_was_given_back() -> None:
     code = (
-        "from wordlab.machine import peak_memory_bytes as peak; before = peak(); block = bytearray(100_000_000); "
+        "from wordlab.machine import peak_memory_bytes as peak; before = peak(); block = b'x' * 100_000_000; "
         "del block; print(peak() - before)"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(machine.__file__).parents[1])}

@@ -229,7 +229,9 @@ def _load_folder(folder: Path, mmap: bool, output_vectors: bool) -> dict[str, An
         need = sum(vectors.nbytes for vectors in mapped.values())
         require_memory(need, f"the vectors of {folder}", "Embeddings.load(path, mmap=True), which maps them instead")
         mapped = {name: np.array(vectors) for name, vectors in mapped.items()}
-    return {"words": words.column("word"), "counts": words.column("count").to_numpy(), **mapped}
+    counts = np.from_dlpack(words.column("count"))  # Arrow's own to_numpy would import pandas where it is installed
+    counts.flags.writeable = False  # it is the mapped file
+    return {"words": words.column("word"), "counts": counts, **mapped}
 
 
 def _map_words(path: Path, vocabulary: object) -> pa.RecordBatch:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import resource
 import shutil
 import subprocess
 from pathlib import Path
@@ -71,8 +70,11 @@ def _number(path: Path) -> int | None:
 
 
 def peak_memory_bytes() -> int:
-    """Most memory this process has held at once, mapped files that were in memory included."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Most memory this process has held at once, mapped files that were in memory included.
+
+    The kernel's VmHWM; `ru_maxrss` of getrusage would begin at the peak of the process that started this one.
+    """
+    return _statistic(Path("/proc/self/status"), "VmHWM:") * 1024
 
 
 def choose_device(wanted: str, root: Path = Path("/")) -> tuple[str, str]:

@@ -89,7 +89,7 @@ class WordIndex:
     @cached_property
     def _order(self) -> NDArray[np.uint32]:
         """Rows in the order of their words' UTF-8 bytes, which is the order of Python's strings; equal words by row."""
-        return pc.array_sort_indices(self.array).to_numpy().astype(np.uint32)
+        return np.from_dlpack(pc.array_sort_indices(self.array)).astype(np.uint32)
 
 
 def _encodable(word: str) -> str:
