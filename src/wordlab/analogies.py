@@ -30,6 +30,7 @@ MUL_EPSILON = 0.001
 
 BLOCK_BYTES = 4 << 20
 """Cosines held at once; about a level-2 cache, and small beside any model."""
+MIN_BLOCK_WORDS = 64
 CHUNK_QUESTIONS = 128
 """Questions scored at once within a block."""
 
@@ -119,7 +120,7 @@ def best_answers(
     best_score = {method: np.full(len(queries), -np.inf, dtype=np.float32) for method in METHODS}
     best_word = {method: np.full(len(queries), -1, dtype=np.int64) for method in METHODS}
     out_query, out_word = _left_out(queries, spelling)
-    block = max(64, BLOCK_BYTES // (4 * max(1, len(asked_words))))
+    block = max(MIN_BLOCK_WORDS, BLOCK_BYTES // (4 * max(1, len(asked_words))))
     for start in range(0, len(unit_rows), block):
         cosines = asked_rows @ unit_rows[start : start + block].T
         shifted = np.maximum((cosines + 1) / 2, 0)  # rounding can give cos < -1

@@ -1,0 +1,78 @@
+"""Word similarity: gensim's numbers, SciPy's ties, and no number where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gensim.models import KeyedVectors
+from numpy.typing import NDArray
+from scipy.stats import pearsonr, rankdata
+
+from wordlab.analogies import folded_index
+from wordlab.embeddings import unit_rows
+from wordlab.evaluation_sets import Pair
+from wordlab.similarity import compare_pairs, spearman
+
+
+def random_rows(num_words: int, dim: int, seed: int = 0) -> NDArray[np.float32]:
+    return unit_rows(np.random.default_rng(seed).normal(size=(num_words, dim)).astype(np.float32))
+
+
+def random_pairs(words: list[str], count: int) -> list[Pair]:
+    """Scores are whole numbers, so there are many ties; one pair comes both ways round."""
+    rng = np.random.default_rng(1)
+    pairs = [Pair(*(words[j] for j in rng.choice(len(words), 2)), float(rng.integers(10))) for _ in range(count)]
+    return [*pairs, Pair(pairs[0].second, pairs[0].first, 3.0)]
+
+
+@pytest.mark.parametrize("dim", [1, 3, 100, 301])
+def test_random_vectors_give_the_correlation_and_coverage_of_gensim(tmp_path: Path, dim: int) -> None:
+    words = [f"Word{i}" if i % 3 else f"word{i}" for i in range(80)] + ["WORD1", "word2"]
+    rows = random_rows(len(words), dim)
+    pairs = random_pairs([*words, "unknown"], 150)
+    path = tmp_path / "pairs.tsv"
+    path.write_text("".join(f"{a}\t{b}\t{score}\n" for a, b, score in pairs))
+    vectors = KeyedVectors(dim)
+    vectors.add_vectors(words, rows)
+    _, (rho, _), unknown = vectors.evaluate_word_pairs(str(path), restrict_vocab=None)
+
+    ours = compare_pairs(folded_index(words), rows, pairs)
+    assert ours.rho == pytest.approx(rho, abs=1e-5)
+    assert 100 * (1 - ours.known.mean()) == pytest.approx(unknown)
+    assert 0 < ours.known.sum() < len(pairs)
+
+
+def test_ties_get_their_mean_rank() -> None:
+    x, y = np.array([1.0, 2, 2, 3, 3, 3, 9]), np.array([2.0, 2, 5, 1, 7, 7, 7])
+    assert spearman(x, y) == pytest.approx(pearsonr(rankdata(x), rankdata(y)).statistic)
+
+
+def test_both_ways_round_a_pair_has_the_same_cosine() -> None:
+    pairs = [Pair("a", "b", 1), Pair("b", "a", 2), Pair("a", "a", 3)]
+    cosines = compare_pairs({"A": 0, "B": 1}, random_rows(2, 301), pairs).cosines
+    assert cosines[0] == cosines[1]
+    assert cosines[2] == pytest.approx(1, abs=1e-6)
+
+
+def test_rotating_all_vectors_changes_no_correlation() -> None:
+    words, rows = [f"w{i}" for i in range(60)], random_rows(60, 20)
+    rotation, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(20, 20)))
+    pairs, index = random_pairs(words, 200), folded_index(words)
+    rotated = (rows @ rotation).astype(np.float32)
+    assert compare_pairs(index, rows, pairs).rho == pytest.approx(compare_pairs(index, rotated, pairs).rho, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [Pair("x", "y", 1), Pair("x", "a", 2)],
+        [Pair("a", "b", 1)],
+        [Pair("a", "b", 5), Pair("a", "c", 5), Pair("b", "c", 5)],
+        [Pair("a", "a", 1), Pair("a", "a", 2)],
+    ],
+    ids=["no known word", "one pair", "equal scores", "equal cosines"],
+)
+def test_where_a_correlation_has_no_meaning_there_is_none(pairs: list[Pair]) -> None:
+    assert compare_pairs({"A": 0, "B": 1, "C": 2}, random_rows(3, 4), pairs).rho is None
