@@ -2,7 +2,7 @@
 
 One file holds one record batch with one column `sentences`, a large_list<int32>: int32 ids one after the other, and
 int64 offsets so that sentence i is ids[offsets[i] : offsets[i + 1]]. Uncompressed, so what a reader gets are views of
-the mapped file: opening a corpus costs no memory, and processes share its pages. `tokenize` writes local ids in this form,
+the mapped file: opening a corpus costs no memory, and processes share its pages. `tokenize` writes local ids so,
 each file beside its dictionary; `encode` writes ids of the vocabulary.
 """
 

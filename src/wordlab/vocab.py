@@ -56,11 +56,14 @@ class Vocab:
             )
         return vocab
 
-    def save(self, path: Path) -> None:
-        """Write words.arrow, the fingerprint in the schema's metadata."""
-        schema = DICTIONARY_SCHEMA.with_metadata({"fingerprint": self.fingerprint})
-        columns = [pa.array(self.words, pa.large_string()), pa.array(self.counts)]
+    def save(self, path: Path, tokens: str = "") -> None:
+        """Write words.arrow, the fingerprint in the schema's metadata. tokens: fingerprint of what was counted."""
+        schema = DICTIONARY_SCHEMA.with_metadata({"fingerprint": self.fingerprint, "tokens": tokens})
+        columns = [self.arrow_words(), pa.array(self.counts)]
         write_batch(Path(path), pa.record_batch(columns, schema=schema))
+
+    def arrow_words(self) -> pa.LargeStringArray:
+        return pa.array(self.words, pa.large_string())
 
     @cached_property
     def index(self) -> dict[str, int]:
@@ -69,6 +72,12 @@ class Vocab:
 
     def __len__(self) -> int:
         return len(self.words)
+
+
+def vocabulary_tokens(path: Path) -> str:
+    """Fingerprint of the token shards that words.arrow was counted from; empty if it does not say."""
+    metadata = map_batch(path, DICTIONARY_SCHEMA, "vocab").schema.metadata or {}
+    return metadata.get(b"tokens", b"").decode()
 
 
 def words_fingerprint(words: pa.LargeStringArray, counts: NDArray[np.int64]) -> str:

@@ -1,0 +1,123 @@
+"""What a token is, as data: each tokenizer is a table with the class of every Unicode character.
+
+    words       letters, digits and the marks that combine with them, of any script (Unicode categories L, N, M). An
+                apostrophe (' or ’) between two of them joins: don't, o'neill. A hyphen separates, and so does all else.
+    ascii       a to z; each digit is a word of its own, spelled out; all else separates (wikifil.pl, which made text8).
+    whitespace  whatever stands between white space, as `str.split` sees it, and control characters.
+
+The kernel in `tokencount` walks the text once with such a table. Lower-casing, NFC and spelling out happen to the
+distinct words afterwards (`fold_words`): they are few, where tokens are many.
+"""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+TOKEN = np.uint16(1)
+"""Part of a token."""
+SINGLE = np.uint16(2)
+"""A token by itself."""
+JOINER = np.uint16(4)
+"""Part of a token where it stands between two characters of class TOKEN."""
+SPACE = np.uint16(8)
+"""White space."""
+LINE = np.uint16(16)
+"""Ends the line and with it the sentence."""
+TERMINATOR = np.uint16(32)
+"""Ends the sentence where white space or the end follows, closers aside, unless an abbreviation stands before."""
+WIDE = np.uint16(64)
+"""Ends the sentence whatever follows: the full-width marks of scripts without spaces."""
+CLOSER = np.uint16(128)
+"""Quotation mark or bracket that may stand between a terminator and the white space."""
+CONTROL = np.uint16(256)
+"""A control character: separates, and is counted."""
+
+NUM_CODE_POINTS = 0x110000
+LINE_ENDS = "\n\r\x85\u2028\u2029"
+TERMINATORS = ".!?…؟۔।"
+WIDE_TERMINATORS = "。！？｡．"
+CLOSERS = "\"')]}”’»›」』）】〉》"
+APOSTROPHES = "'’"
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+@functools.cache
+def character_classes(
+    tokenizer: Literal["words", "ascii", "whitespace", "sentencepiece"], sentences: Literal["punctuation", "lines"]
+) -> NDArray[np.uint16]:
+    """Class of every code point, shape (0x110000,), for one tokenizer and one way to end sentences."""
+    spaces, controls, wordlike = _unicode_classes()
+    classes = np.zeros(NUM_CODE_POINTS, dtype=np.uint16)
+    classes[spaces] = SPACE
+    classes[controls] = CONTROL
+    if tokenizer == "words":
+        classes[wordlike] |= TOKEN
+        classes[_code_points(APOSTROPHES)] |= JOINER
+    elif tokenizer == "ascii":
+        classes[_code_points("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")] |= TOKEN
+        classes[_code_points("0123456789")] |= SINGLE
+    else:
+        classes[classes == 0] = TOKEN
+    classes[_code_points(LINE_ENDS)] |= LINE
+    if sentences == "punctuation":
+        classes[_code_points(TERMINATORS)] |= TERMINATOR
+        classes[_code_points(WIDE_TERMINATORS)] |= WIDE
+        classes[_code_points(CLOSERS)] |= CLOSER
+    return classes
+
+
+@functools.cache
+def _unicode_classes() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Code points of white space, of other control characters, and of letters, numbers and marks."""
+    spaces, controls, wordlike = [], [], []
+    for code_point in range(NUM_CODE_POINTS):
+        category = unicodedata.category(chr(code_point))
+        if category[0] in "LNM":
+            wordlike.append(code_point)
+        elif chr(code_point).isspace():
+            spaces.append(code_point)
+        elif category == "Cc" or code_point == 0xFEFF:
+            controls.append(code_point)
+    return np.array(spaces), np.array(controls), np.array(wordlike)
+
+
+def _code_points(characters: str) -> list[int]:
+    return [ord(character) for character in characters]
+
+
+def fold_words(
+    words: pa.LargeStringArray, tokenizer: Literal["words", "ascii", "whitespace", "sentencepiece"], lowercase: bool
+) -> pa.LargeStringArray:
+    """The form in which words are counted: NFC, lower-cased if so wished, ’ written ', digits of `ascii` spelled out.
+
+    ASCII letters must have been lower-cased before. Words may become equal to one another; their number stays.
+    """
+    if tokenizer == "ascii":
+        for digit, name in enumerate(DIGITS):
+            words = pc.if_else(pc.equal(words, str(digit)), name, words)
+        return words
+    plain = pc.string_is_ascii(words)
+    others = words.filter(pc.invert(plain))
+    if len(others) == 0:
+        return words
+    # A line end composes with nothing and has no case, so all words can be folded as one string.
+    joined = unicodedata.normalize("NFC", "\n".join(others.to_pylist()))
+    if lowercase:
+        joined = unicodedata.normalize("NFC", joined.lower())
+    if tokenizer == "words":
+        joined = joined.replace("’", "'")
+    folded = pa.array(joined.split("\n"), pa.large_string())
+    return pc.replace_with_mask(words, pc.invert(plain), folded)
+
+
+def fold_text(text: str, lowercase: bool) -> str:
+    """The same for running text, which `sentencepiece` splits itself."""
+    folded = unicodedata.normalize("NFC", text)
+    return folded.lower() if lowercase else folded
