@@ -1,0 +1,150 @@
+"""Raw bytes cut into shards: fixed spans of the corpus, the same whatever the number of workers.
+
+A shard ends at the first line end at or after `shard_bytes`, in a MediaWiki dump at the first end of a page. Small
+files share a shard. Only one shard at a time is in memory: a line or page that does not end within a limit is cut.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from wordlab.rawtext import open_text_stream
+
+LINE_LIMIT_BYTES = 1 << 20
+"""A line may pass the end of its shard by so much before it is cut at white space."""
+PAGE_LIMIT_BYTES = 1 << 26
+"""The same for a page of a dump. MediaWiki stores 2 MiB at most; with all revisions a page can be larger."""
+_READ_BYTES = 1 << 20
+_HEAD_BYTES = 1 << 16
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_PAGE_END = b"</page>"
+
+
+@dataclass(frozen=True)
+class Dump:
+    """What the head of a MediaWiki XML dump says, which every shard of it needs."""
+
+    namespaces: tuple[tuple[int, str], ...]
+    """Key and local name of each namespace, the main one left out: (6, "Image"), (14, "Category"), ..."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A piece of one file, decompressed."""
+
+    path: Path
+    offset: int
+    """Bytes of the file before `data`."""
+    data: bytes
+    starts_file: bool
+    ends_file: bool
+    cut: bool
+    """Whether it ends inside a line or page that was too long."""
+    dump: Dump | None
+    """Set where the file is a MediaWiki dump that is to be stripped."""
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """What a worker gets: the raw bytes of one shard."""
+
+    index: int
+    spans: list[Span]
+
+    @property
+    def raw_bytes(self) -> int:
+        return sum(len(span.data) for span in self.spans)
+
+
+def cut_into_shards(files: Sequence[Path], shard_bytes: int, find_dumps: bool) -> Iterator[ShardTask]:
+    """All shards, in order. find_dumps: cut MediaWiki XML at pages."""
+    spans: list[Span] = []
+    filled, index = 0, 0
+    for path in files:
+        with open_text_stream(path) as stream:
+            reader = _SpanReader(path, stream, find_dumps)
+            while span := reader.next_span(shard_bytes - filled):
+                spans.append(span)
+                filled += len(span.data)
+                if filled >= shard_bytes:
+                    yield ShardTask(index, spans)
+                    spans, filled, index = [], 0, index + 1
+    if spans:
+        yield ShardTask(index, spans)
+
+
+class _SpanReader:
+    """Cuts one stream."""
+
+    def __init__(self, path: Path, stream: BinaryIO, find_dumps: bool) -> None:
+        self._path = path
+        self._stream = stream
+        self._buffer = bytearray()
+        self._ended = False
+        self._fill(_HEAD_BYTES)
+        self._offset = 0
+        self._started = False
+        if self._buffer.startswith(_BYTE_ORDER_MARK):
+            self._offset = len(_BYTE_ORDER_MARK)
+            del self._buffer[: self._offset]
+        self._dump = read_dump_head(bytes(self._buffer[:_HEAD_BYTES])) if find_dumps else None
+
+    def _fill(self, size: int) -> None:
+        """Read until the buffer holds `size` bytes or the file ends."""
+        while len(self._buffer) < size and not self._ended:
+            data = self._stream.read(max(_READ_BYTES, size - len(self._buffer)))
+            self._ended = not data
+            self._buffer += data
+
+    def next_span(self, room: int) -> Span | None:
+        """The next `room` bytes and what follows them up to the next good place for a cut; None at the end."""
+        self._fill(room)
+        size, cut = self._find_cut(room)
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        if not data:
+            return None
+        self._fill(1)
+        span = Span(self._path, self._offset, data, not self._started, not self._buffer, cut, self._dump)
+        self._offset += size
+        self._started = True
+        return span
+
+    def _find_cut(self, room: int) -> tuple[int, bool]:
+        """Size of the next span, and whether it is cut at a bad place."""
+        mark, limit = (_PAGE_END, PAGE_LIMIT_BYTES) if self._dump else (b"\n", LINE_LIMIT_BYTES)
+        searched = max(0, room - len(mark))
+        while searched < room + limit:
+            self._fill(min(searched + _READ_BYTES, room + limit))
+            found = self._buffer.find(mark, searched, room + limit)
+            if found >= 0:
+                return found + len(mark), False
+            if self._ended:
+                break
+            searched = max(searched + 1, len(self._buffer) - len(mark))
+            if len(self._buffer) >= room + limit:
+                break
+        if self._ended and len(self._buffer) <= room + limit:
+            return len(self._buffer), False
+        return self._last_white_space(room, room + limit), True
+
+    def _last_white_space(self, first: int, stop: int) -> int:
+        """Where to cut text[first:stop] if need be: behind its last white space, else before a whole character."""
+        place = max(self._buffer.rfind(byte, first, stop) for byte in (b"\n", b" ", b"\t", b"\r", b"\f"))
+        if place >= 0:
+            return place + 1
+        while stop > first and self._buffer[stop] & 0xC0 == 0x80:
+            stop -= 1
+        return stop
+
+
+def read_dump_head(head: bytes) -> Dump | None:
+    """Namespaces of a MediaWiki dump by the beginning of the file; None if it is something else."""
+    if b"<mediawiki" not in head[:4096] and b"<page>" not in head[:4096]:
+        return None
+    found = re.findall(rb'<namespace key="(-?\d+)"[^>]*>([^<]+)</namespace>', head)
+    return Dump(tuple((int(key), name.decode("utf-8", "replace")) for key, name in found))
