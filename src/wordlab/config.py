@@ -63,6 +63,8 @@ class TokenizeConfig:
     lowercase: bool
     sentences: Literal["punctuation", "lines"]
     """What ends a sentence besides the end of a line."""
+    invalid_bytes: Literal["error", "drop"]
+    """Broken UTF-8 and NUL bytes: stop with an error, or drop and count them."""
     shard_bytes: int
     """Raw text in one shard, in bytes."""
     sentencepiece: SentencePieceConfig

@@ -1,0 +1,103 @@
+"""Stage `vocab`: the shards' dictionaries -> one vocabulary. Reads counts, never text or tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from wordlab.artifacts import fingerprint, output_folder, read_manifest, write_atomic, write_manifest
+from wordlab.config import VocabConfig
+from wordlab.errors import CorpusError
+from wordlab.shards import DICTIONARY_SCHEMA, map_batch
+from wordlab.vocab import SamplingTables, Vocab
+from wordlab.wordtable import WordTable
+
+
+def build_vocab(tokenize_folder: Path, config: VocabConfig, out_folder: Path) -> dict[str, Any]:
+    """Count, sort, cut; write words.arrow, sampling.arrow, vocab.tsv and the manifest. Returns the manifest's content.
+
+    Raises CorpusError if fewer than two words are left.
+    """
+    manifest = read_manifest(tokenize_folder, "tokenize")
+    words, counts = merge_dictionaries(tokenize_folder, len(manifest["shards"]))
+    vocab, dropped = select_words(words, counts, config)
+    content = {
+        "vocabulary": vocab.fingerprint,
+        "num_words": len(vocab),
+        "num_tokens": int(vocab.counts.sum()),
+        "dropped": dropped,
+    }
+    with output_folder(out_folder) as folder:
+        vocab.save(folder / "words.arrow", tokens=fingerprint(manifest["files"]))
+        tables = SamplingTables.build(vocab.counts, config.subsample_t, config.noise_power)
+        tables.save(folder / "sampling.arrow", vocab.fingerprint)
+        lines = (f"{word}\t{count}\n" for word, count in zip(vocab.words, vocab.counts.tolist(), strict=True))
+        write_atomic(folder / "vocab.tsv", "".join(lines).encode())
+        write_manifest(folder, "vocab", content)
+    return content
+
+
+def merge_dictionaries(tokenize_folder: Path, num_shards: int) -> tuple[pa.LargeStringArray, NDArray[np.int64]]:
+    """Distinct words, in the order of first appearance, and their counts. Holds one dictionary at a time."""
+    table = WordTable()
+    counts = np.zeros(1024, dtype=np.int64)
+    for index in range(num_shards):
+        batch = map_batch(tokenize_folder / f"dictionary-{index:05d}.arrow", DICTIONARY_SCHEMA, "tokenize")
+        ids = table.add(batch.column(0))
+        if len(table) > len(counts):
+            counts = np.concatenate([counts, np.zeros(max(len(table), len(counts)), dtype=np.int64)])
+        counts[ids] += batch.column(1).to_numpy()  # a shard names each word once
+    return table.words(), counts[: len(table)]
+
+
+def select_words(
+    words: pa.LargeStringArray, counts: NDArray[np.int64], config: VocabConfig
+) -> tuple[Vocab, dict[str, int]]:
+    """The vocabulary, ordered by count, falling, then by UTF-8 bytes, and what was dropped for it.
+
+    Raises CorpusError if fewer than two words are left.
+    """
+    if len(words) == 0:
+        raise CorpusError("The corpus holds no words. Check corpus in params.yaml, then run: dvc repro")
+    frequent = counts >= config.min_count
+    table = pa.table({"word": words.filter(pa.array(frequent)), "count": counts[frequent]})
+    table = table.take(pc.sort_indices(table, sort_keys=[("count", "descending"), ("word", "ascending")]))
+    limit = config.max_size or table.num_rows
+    kept = table.slice(0, limit).combine_chunks()
+    if kept.num_rows < 2:
+        raise CorpusError(_too_few_words_message(words, counts, int(frequent.sum()), config))
+    kept_counts = kept.column("count").to_numpy()
+    dropped = {
+        "words_below_min_count": int((~frequent).sum()),
+        "tokens_below_min_count": int(counts[~frequent].sum()),
+        "words_beyond_max_size": table.num_rows - kept.num_rows,
+        "tokens_beyond_max_size": int(counts[frequent].sum() - kept_counts.sum()),
+    }
+    return Vocab.from_arrow(pa.concat_arrays(kept.column("word").chunks), kept_counts), dropped
+
+
+def _too_few_words_message(
+    words: pa.LargeStringArray, counts: NDArray[np.int64], num_frequent: int, config: VocabConfig
+) -> str:
+    top = int(np.argmax(counts))
+    corpus = (
+        f"The corpus has {int(counts.sum())} tokens of {len(counts)} words; the most frequent, "
+        f"{words[top].as_py()!r}, occurs {counts[top]} times"
+    )
+    if num_frequent >= 2:
+        return (
+            f"vocab.max_size={config.max_size} leaves one word, but training needs two or more. Raise vocab.max_size."
+        )
+    if len(counts) < 2:
+        return f"{corpus}. Training needs two different words or more. Use a larger corpus: corpus in params.yaml"
+    second = int(np.partition(counts, -2)[-2])
+    found = "No word" if num_frequent == 0 else "Only one word"
+    return (
+        f"{found} reaches vocab.min_count={config.min_count}. {corpus}. Training needs two words or more. "
+        f"Use a larger corpus, or lower the limit: dvc exp run -S vocab.min_count={second}"
+    )

@@ -1,0 +1,124 @@
+"""Stage `encode`: local word ids -> ids of the vocabulary, one gather per shard, packed into large shards that map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from wordlab.artifacts import fingerprint, output_folder, read_manifest, write_manifest
+from wordlab.config import EncodeConfig
+from wordlab.errors import ArtifactError
+from wordlab.shards import DICTIONARY_SCHEMA, map_batch, map_sentences, write_sentences
+from wordlab.stage import progress
+from wordlab.vocab import Vocab, vocabulary_tokens
+from wordlab.wordtable import WordTable
+
+Sentences = tuple[NDArray[np.int32], NDArray[np.int64]]
+
+
+def encode_corpus(tokenize_folder: Path, words_path: Path, config: EncodeConfig, out_folder: Path) -> dict[str, Any]:
+    """Write data/encode. Returns the manifest's content.
+
+    Raises ArtifactError if the vocabulary was counted from other tokens.
+    """
+    manifest = read_manifest(tokenize_folder, "tokenize")
+    vocab = Vocab.load(words_path)
+    _check_vocabulary_is_of_tokens(tokenize_folder, manifest, words_path)
+    shards: list[dict[str, int]] = []
+    with output_folder(out_folder) as folder:
+        for ids, offsets in pack(_encoded(tokenize_folder, manifest, vocab), config.shard_tokens):
+            write_sentences(folder / f"ids-{len(shards):05d}.arrow", ids, offsets)
+            shards.append({"num_tokens": len(ids), "num_sentences": len(offsets) - 1})
+        num_tokens = sum(shard["num_tokens"] for shard in shards)
+        num_sentences = sum(shard["num_sentences"] for shard in shards)
+        content = {
+            "vocabulary": vocab.fingerprint,
+            "num_tokens": num_tokens,
+            "num_sentences": num_sentences,
+            "dropped": {
+                "out_of_vocabulary_tokens": manifest["num_tokens"] - num_tokens,
+                "empty_sentences": manifest["num_sentences"] - num_sentences,
+            },
+            "shards": shards,
+        }
+        write_manifest(folder, "encode", content)
+    return content
+
+
+def _check_vocabulary_is_of_tokens(tokenize_folder: Path, manifest: dict[str, Any], words_path: Path) -> None:
+    recorded, found = vocabulary_tokens(words_path), fingerprint(manifest["files"])
+    if recorded != found:
+        raise ArtifactError(
+            f"{words_path} was counted from tokens {recorded[:12] or 'unknown'}, but {tokenize_folder} now holds "
+            f"{found[:12]}. The corpus was tokenized again after counting. Run: dvc repro --force vocab encode"
+        )
+
+
+def _encoded(tokenize_folder: Path, manifest: dict[str, Any], vocab: Vocab) -> Iterator[Sentences]:
+    """Sentences of each token shard in ids of the vocabulary, without other words and without empty sentences."""
+    table = WordTable()
+    table.add(vocab.arrow_words())
+    with progress(manifest["num_tokens"], "token", "encode") as bar:
+        for index in range(len(manifest["shards"])):
+            dictionary = map_batch(tokenize_folder / f"dictionary-{index:05d}.arrow", DICTIONARY_SCHEMA, "tokenize")
+            word_ids = table.find(dictionary.column(0))
+            ids, offsets = map_sentences(tokenize_folder / f"tokens-{index:05d}.arrow", "tokenize")
+            yield _translate(ids, offsets, word_ids)
+            bar.update(len(ids))
+
+
+@njit(cache=True, nogil=True)
+def _translate(ids, offsets, word_ids):
+    """ids -> word_ids[ids], where -1 drops the token; sentences left empty are dropped."""
+    kept_ids = np.empty(len(ids), dtype=np.int32)
+    kept_offsets = np.zeros(len(offsets), dtype=np.int64)
+    num_tokens, num_sentences = 0, 0
+    for sentence in range(len(offsets) - 1):
+        for i in range(offsets[sentence], offsets[sentence + 1]):
+            word = word_ids[ids[i]]
+            kept_ids[num_tokens] = word
+            num_tokens += word >= 0
+        if num_tokens > kept_offsets[num_sentences]:
+            num_sentences += 1
+            kept_offsets[num_sentences] = num_tokens
+    return kept_ids[:num_tokens], kept_offsets[: num_sentences + 1]
+
+
+def pack(parts: Iterator[Sentences], shard_tokens: int) -> Iterator[Sentences]:
+    """Regroup sentences into shards of at most `shard_tokens` tokens; a longer sentence is a shard of its own.
+
+    Depends on the sentences alone, not on how the parts divide them. Holds one shard and one part.
+    """
+    pending: list[Sentences] = []
+    filled = 0
+    for ids, offsets in parts:
+        first, last = 0, len(offsets) - 1
+        while first < last:
+            room = offsets[first] + shard_tokens - filled
+            stop = int(np.searchsorted(offsets, room, side="right")) - 1
+            if stop <= first and not pending:
+                stop = first + 1
+            if stop > first:
+                stop = min(stop, last)
+                pending.append((ids[offsets[first] : offsets[stop]], offsets[first : stop + 1] - offsets[first]))
+                filled += int(offsets[stop] - offsets[first])
+                first = stop
+            if first < last:
+                yield _joined(pending)
+                pending, filled = [], 0
+    if pending:
+        yield _joined(pending)
+
+
+def _joined(parts: list[Sentences]) -> Sentences:
+    starts = np.cumsum([0, *(len(ids) for ids, _ in parts)])
+    offsets = [
+        np.zeros(1, dtype=np.int64),
+        *(part[1:] + start for (_, part), start in zip(parts, starts, strict=False)),
+    ]
+    return np.concatenate([ids for ids, _ in parts]), np.concatenate(offsets)

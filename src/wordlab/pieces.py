@@ -1,0 +1,141 @@
+"""Tokenizer `sentencepiece`: word pieces, trained in the stage on a sample of the normalised text.
+
+The sample takes the sentences with the smallest hash of their place in the corpus, so it is spread evenly over the
+corpus, whose size need not be known before, and is the same on any number of workers.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import sentencepiece
+from numpy.typing import NDArray
+
+from wordlab.config import SentencePieceConfig, TokenizeConfig
+from wordlab.errors import ConfigError, CorpusError
+from wordlab.parallel import map_in_processes
+from wordlab.spans import ShardTask
+from wordlab.text import normalized_text
+from wordlab.tokencount import TokenCount, split_sentences
+from wordlab.tokenizers import character_classes, fold_text
+
+MODEL = "sentencepiece.model"
+SAMPLED_SENTENCE_BYTES = 4096
+"""A sampled sentence is cut here: the library passes over longer ones, and its memory grows with them."""
+TRAINER_THREADS = 4
+"""Sums are added up by thread, so the number is part of the result."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Sentences of one shard with the hash of their places. hashes: uint64, shape (len(sentences),)."""
+
+    hashes: NDArray[np.uint64]
+    sentences: list[bytes]
+
+
+def train_pieces(tasks: Iterable[ShardTask], config: TokenizeConfig, folder: Path, workers: int) -> None:
+    """Train on a sample of these shards and write sentencepiece.model. Raises ConfigError if the size does not fit."""
+    work = functools.partial(sample_shard, config=config)
+    sentences = draw_sample(map_in_processes(work, tasks, workers), config.sentencepiece.sample_bytes)
+    if not sentences:
+        raise CorpusError("The corpus holds no text to train sentencepiece on. Check corpus in params.yaml.")
+    texts = (fold_text(sentence.decode(errors="ignore"), config.lowercase) for sentence in sentences)
+    (folder / MODEL).write_bytes(_trained_model(texts, config.sentencepiece))
+
+
+def sample_shard(task: ShardTask, config: TokenizeConfig) -> Sample:
+    """The shard's candidates for the sample: at most `sample_bytes`."""
+    text, _ = normalized_text(task.spans, config.invalid_bytes)
+    spans = split_sentences(text, character_classes("sentencepiece", config.sentences))
+    hashes = place_hashes(task.index, spans[:, 0])
+    lengths = np.minimum(spans[:, 1] - spans[:, 0], SAMPLED_SENTENCE_BYTES)
+    order = np.argsort(hashes, kind="stable")
+    chosen = np.sort(order[np.cumsum(lengths[order]) - lengths[order] < config.sentencepiece.sample_bytes])
+    starts, stops = spans[chosen, 0].tolist(), (spans[chosen, 0] + lengths[chosen]).tolist()
+    return Sample(hashes[chosen], [text[start:stop] for start, stop in zip(starts, stops, strict=True)])
+
+
+def place_hashes(shard: int, offsets: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """A hash of (shard, byte offset), the mixer of splitmix64. Shape as offsets."""
+    mixed = offsets.astype(np.uint64) + np.uint64(shard << 40)
+    for factor, shift in ((0x9E3779B97F4A7C15, 30), (0xBF58476D1CE4E5B9, 27), (0x94D049BB133111EB, 31)):
+        mixed = mixed * np.uint64(factor)
+        mixed ^= mixed >> np.uint64(shift)
+    return mixed
+
+
+def draw_sample(samples: Iterable[Sample], sample_bytes: int) -> list[bytes]:
+    """The sentences with the smallest hashes that fill `sample_bytes`, in the order of the corpus."""
+    hashes = np.zeros(0, dtype=np.uint64)
+    sentences: list[bytes] = []
+    for sample in samples:
+        hashes = np.concatenate([hashes, sample.hashes])
+        sentences = sentences + sample.sentences
+        lengths = np.array([len(sentence) for sentence in sentences], dtype=np.int64)
+        order = np.argsort(hashes, kind="stable")
+        chosen = np.sort(order[np.cumsum(lengths[order]) - lengths[order] < sample_bytes])
+        hashes, sentences = hashes[chosen], [sentences[i] for i in chosen.tolist()]
+    return sentences
+
+
+def _trained_model(texts: Iterator[str], config: SentencePieceConfig) -> bytes:
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=texts,
+            model_writer=model,
+            model_type=config.model_type,
+            vocab_size=config.vocab_size,
+            character_coverage=config.character_coverage,
+            max_sentence_length=4 * SAMPLED_SENTENCE_BYTES,
+            num_threads=TRAINER_THREADS,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise ConfigError(_training_message(str(error), config)) from None
+    return model.getvalue()
+
+
+def _training_message(reason: str, config: SentencePieceConfig) -> str:
+    """The library's two complaints about the size, in our words; any other as it is."""
+    size = f"tokenize.sentencepiece.vocab_size is {config.vocab_size}"
+    if largest := re.search(r"too high.*<= (\d+)", reason, re.DOTALL):
+        return (
+            f"{size}, but {largest[1]} pieces are the most the text allows. "
+            f"Run: dvc exp run -S tokenize.sentencepiece.vocab_size={largest[1]}"
+        )
+    if smallest := re.search(r"smaller than required_chars\D+\d+ vs (\d+)", reason):
+        return (
+            f"{size}, but the text's characters alone need {smallest[1]}. Raise it, or lower "
+            "tokenize.sentencepiece.character_coverage"
+        )
+    return f"sentencepiece could not be trained: {reason.strip()}. Check tokenize.sentencepiece in params.yaml"
+
+
+def count_pieces(text: bytes, config: TokenizeConfig, folder: Path, dropped: Counter[str]) -> TokenCount:
+    """Split text into sentences of pieces. Characters outside the model are dropped, and counted as unknown pieces."""
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / MODEL))
+    spans = split_sentences(text, character_classes("sentencepiece", config.sentences)).tolist()
+    sentences = [fold_text(text[start:stop].decode(), config.lowercase) for start, stop in spans]
+    unknown = processor.unk_id()
+    found = processor.encode(sentences)
+    encoded = [kept for pieces in found if (kept := [piece for piece in pieces if piece != unknown])]
+    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    dropped["unknown_pieces"] += sum(map(len, found)) - int(offsets[-1])
+    pieces = np.fromiter(itertools.chain.from_iterable(encoded), dtype=np.int32, count=int(offsets[-1]))
+    distinct, first, inverse = np.unique(pieces, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    local = np.empty(len(order), dtype=np.int32)
+    local[order] = np.arange(len(order), dtype=np.int32)
+    words = pa.array(processor.id_to_piece(distinct[order].tolist()), pa.large_string())
+    return TokenCount(local[inverse], offsets, words, 0)

@@ -1,0 +1,122 @@
+"""Stage `tokenize`: raw files -> shards of local word ids, each beside its dictionary. The only pass over text.
+
+A shard is worked on by one process from raw bytes to finished files; nothing it writes depends on another shard or on
+the number of workers.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from wordlab.artifacts import output_folder, write_manifest
+from wordlab.config import TokenizeConfig
+from wordlab.errors import CorpusError
+from wordlab.parallel import map_in_processes
+from wordlab.pieces import count_pieces, train_pieces
+from wordlab.shards import DICTIONARY_SCHEMA, write_batch, write_sentences
+from wordlab.spans import ShardTask, cut_into_shards
+from wordlab.stage import progress, say
+from wordlab.text import normalized_text
+from wordlab.tokencount import TokenCount, count_tokens
+from wordlab.tokenizers import character_classes, fold_words
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What a worker gives back, its files written."""
+
+    raw_bytes: int
+    num_tokens: int
+    num_sentences: int
+    num_words: int
+    dropped: Counter[str]
+
+
+def tokenize_corpus(files: Sequence[Path], config: TokenizeConfig, out_folder: Path, workers: int) -> dict[str, Any]:
+    """Tokenize the files, in this order, into out_folder. Returns the manifest's content.
+
+    Raises CorpusError if there is nothing to learn from or the text is broken.
+    """
+    with output_folder(out_folder) as folder:
+        if config.tokenizer == "sentencepiece":
+            train_pieces(_tasks(files, config, announce=False), config, folder, workers)
+        work = functools.partial(tokenize_shard, config=config, folder=folder)
+        reports = list(_with_progress(map_in_processes(work, _tasks(files, config), workers)))
+        content = _manifest_content(reports)
+        if content["num_tokens"] == 0:
+            raise CorpusError(_no_tokens_message(files, reports))
+        write_manifest(folder, "tokenize", content)
+    return content
+
+
+def _tasks(files: Sequence[Path], config: TokenizeConfig, announce: bool = True) -> Iterator[ShardTask]:
+    """All shards; says of each file whether `wiki` finds nothing to strip."""
+    find_dumps = config.normalizer == "wiki"
+    for task in cut_into_shards(files, config.shard_bytes, find_dumps):
+        for span in task.spans:
+            if announce and find_dumps and span.dump is None and span.starts_file:
+                say(f"{span.path} is no MediaWiki dump: its text is taken as it is (tokenize.normalizer=plain)")
+        yield task
+
+
+def _with_progress(reports: Iterator[ShardReport]) -> Iterator[ShardReport]:
+    with progress(None, "B", "tokenize") as bar:
+        for report in reports:
+            bar.update(report.raw_bytes)
+            yield report
+
+
+def tokenize_shard(task: ShardTask, config: TokenizeConfig, folder: Path) -> ShardReport:
+    """Normalise, split and count one shard; write tokens-NNNNN.arrow and dictionary-NNNNN.arrow."""
+    text, dropped = normalized_text(task.spans, config.invalid_bytes)
+    if config.tokenizer == "sentencepiece":
+        count = count_pieces(text, config, folder, dropped)
+    else:
+        count = _count_folded(text, config)
+    dropped["control_characters"] += count.num_control
+    write_sentences(folder / f"tokens-{task.index:05d}.arrow", count.ids, count.offsets)
+    counts = np.bincount(count.ids, minlength=len(count.words)).astype(np.int64)
+    batch = pa.record_batch([count.words, pa.array(counts)], schema=DICTIONARY_SCHEMA)
+    write_batch(folder / f"dictionary-{task.index:05d}.arrow", batch)
+    return ShardReport(task.raw_bytes, len(count.ids), len(count.offsets) - 1, len(count.words), +dropped)
+
+
+def _count_folded(text: bytes, config: TokenizeConfig) -> TokenCount:
+    """Tokens of text in the form in which words are counted; what folding makes equal has become one word."""
+    lowercase = config.lowercase or config.tokenizer == "ascii"
+    count = count_tokens(text, character_classes(config.tokenizer, config.sentences), lowercase)
+    folded = fold_words(count.words, config.tokenizer, lowercase)
+    encoded = folded.dictionary_encode()
+    if len(encoded.dictionary) == len(folded):
+        return count._replace(words=folded)
+    return count._replace(ids=encoded.indices.to_numpy()[count.ids], words=encoded.dictionary)
+
+
+def _manifest_content(reports: Sequence[ShardReport]) -> dict[str, Any]:
+    dropped: Counter[str] = sum((report.dropped for report in reports), Counter())
+    return {
+        "raw_bytes": sum(report.raw_bytes for report in reports),
+        "num_tokens": sum(report.num_tokens for report in reports),
+        "num_sentences": sum(report.num_sentences for report in reports),
+        "dropped": dict(sorted(dropped.items())),
+        "shards": [
+            {"num_tokens": r.num_tokens, "num_sentences": r.num_sentences, "num_words": r.num_words} for r in reports
+        ],
+    }
+
+
+def _no_tokens_message(files: Sequence[Path], reports: Sequence[ShardReport]) -> str:
+    raw_bytes = sum(report.raw_bytes for report in reports)
+    names = ", ".join(str(path) for path in files[:3]) + (", ..." if len(files) > 3 else "")
+    return (
+        f"The corpus holds no words: {raw_bytes} bytes in {len(files)} files ({names}). Check corpus, "
+        "tokenize.normalizer and tokenize.tokenizer in params.yaml, then run: dvc repro"
+    )

@@ -1,0 +1,21 @@
+"""Stage `tokenize`: raw text -> Arrow shards of dictionary-encoded tokens, sentence by sentence."""
+
+from pathlib import Path
+
+from wordlab.config import load_params
+from wordlab.rawtext import corpus_files
+from wordlab.stage import run_stage, say
+from wordlab.tokenizing import tokenize_corpus
+
+
+def main() -> None:
+    params = load_params()
+    files = [file.path for file in corpus_files()]
+    content = tokenize_corpus(files, params.tokenize, Path("data/tokenize"), params.run.workers)
+    say(f"{content['num_tokens']:,} tokens in {content['num_sentences']:,} sentences")
+    for reason, number in content["dropped"].items():
+        say(f"  dropped: {number:,} {reason.replace('_', ' ')}")
+
+
+if __name__ == "__main__":
+    run_stage(main)
