@@ -51,12 +51,11 @@ def require_fresh(results: Sequence[Mapping[str, Any]], data: Path, metrics: Pat
     for result in results:
         seed = result["seed"]
         path = metrics / f"seed-{seed}.json"
-        evaluated = read_manifest(data / "evaluate" / f"seed-{seed}", "evaluate")
-        trained = read_manifest(data / "train" / f"seed-{seed}", "train")
-        if evaluated.get("results") != sha256_file(path):
-            raise ArtifactError(f"{path} is stale: data/evaluate/seed-{seed} belongs to other results. {REMEDY}")
-        if result["fingerprints"]["model"] != fingerprint(trained):
-            raise ArtifactError(f"{path} is stale: data/train/seed-{seed} now holds another model. {REMEDY}")
+        answers, model = data / "evaluate" / f"seed-{seed}", data / "train" / f"seed-{seed}"
+        if read_manifest(answers, "evaluate").get("results") != sha256_file(path):
+            raise ArtifactError(f"{path} is stale: {answers} belongs to other results. {REMEDY}")
+        if result["fingerprints"]["model"] != fingerprint(read_manifest(model, "train")):
+            raise ArtifactError(f"{path} is stale: {model} now holds another model. {REMEDY}")
 
 
 def _require_alike(results: Sequence[Mapping[str, Any]], metrics: Path) -> None:

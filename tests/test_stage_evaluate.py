@@ -1,0 +1,137 @@
+"""Stage `evaluate`: equal models give equal bytes; whatever is wrong is one message, and nothing half-written stays."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages import evaluate
+from tests.helpers import make_model_folder
+from tests.project import WORDS, make_evaluation_sets, make_project, vectors_of
+from wordlab.artifacts import read_manifest, sha256_file
+from wordlab.stage import run_stage
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(make_project(tmp_path, seeds=(1, 2)))
+    return tmp_path
+
+
+def run(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["evaluate", "--seed", str(seed)])
+    run_stage(evaluate.main)
+
+
+def fails(seed: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run the stage, which must fail with status 1; returns its message."""
+    with pytest.raises(SystemExit) as stop:
+        run(seed, monkeypatch)
+    assert stop.value.code == 1
+    return capsys.readouterr().err.strip()
+
+
+def test_results_and_answers_are_written(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(1, monkeypatch)
+    results = json.loads((project / "metrics" / "seed-1.json").read_text())
+    assert (results["seed"], results["arch"], results["objective"], results["num_words"]) == (1, "skipgram", "ns", 13)
+    assert results["scores"]["google_analogy"]["value"] == 100.0
+    assert results["absent"] == {"rg65": "no location of the file could be reached"}
+    assert len(results["neighbors"]["France"]) == 3
+    assert results["neighbors"]["strelsau"] is None
+    assert results["config"]["evaluate"]["restrict_vocab"] == 30000
+    manifest = read_manifest(project / "data" / "evaluate" / "seed-1", "evaluate", verify=True)
+    assert manifest["results"] == sha256_file(project / "metrics" / "seed-1.json")
+    assert set(manifest["files"]) == {"google-analogies.tsv", "wordsim353.tsv", "men.tsv", "rare-words.tsv"}
+
+
+def test_equal_models_give_equal_bytes(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else lies in the folder, whichever format the sets came in, however often it is run."""
+    path = project / "metrics" / "seed-1.json"
+    run(1, monkeypatch)
+    before = path.read_bytes()
+    (project / "metrics" / "run" / "seed-1.json").unlink()
+    run(1, monkeypatch)
+    assert path.read_bytes() == before
+    run(2, monkeypatch)
+    assert (project / "metrics" / "seed-2.json").read_bytes() != before
+
+
+def test_the_terminal_tells_the_scores(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(1, monkeypatch)
+    told = capsys.readouterr().err
+    assert "seed 1: google_analogy 100.00 % ·" in told
+    assert "rare_words - · rg65 absent" in told
+
+
+def other_seed(project: Path) -> None:
+    folder = project / "data" / "train" / "seed-1"
+    folder.rename(folder.with_name("seed-7"))
+    make_model_folder(folder, WORDS, vectors_of(WORDS, 1), seed=7)
+
+
+def diverged(project: Path) -> None:
+    folder = project / "data" / "train" / "seed-1"
+    folder.rename(folder.with_name("seed-7"))
+    vectors = vectors_of(WORDS, 1)
+    vectors[3, 2] = np.nan
+    make_model_folder(folder, WORDS, vectors, seed=1)
+
+
+def damaged_set(project: Path) -> None:
+    make_evaluation_sets(project / "data" / "download")
+    path = project / "data" / "download" / "evaluation" / "men" / "men.txt"
+    content = path.read_text()
+    path.write_text(content.replace("8.5", "abc"))
+
+
+def missing_set(project: Path) -> None:
+    (project / "data" / "download" / "evaluation" / "men" / "men.txt").unlink()
+
+
+def no_model(project: Path) -> None:
+    folder = project / "data" / "train" / "seed-1"
+    folder.rename(folder.with_name("seed-7"))
+
+
+def unlisted_set(project: Path) -> None:
+    params = project / "params.yaml"
+    params.write_text(params.read_text().replace("    - men\n", "    - men\n    - mc30\n"))
+
+
+def unwritable(project: Path) -> None:
+    (project / "metrics" / "seed-1.json.tmp").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (no_model, "data/train/seed-1 does not exist. Run: dvc repro train"),
+        (other_seed, "data/train/seed-1 holds the model of seed 7. Run: dvc repro --force train"),
+        (diverged, "data/train/seed-1 holds vectors that are not finite numbers: training diverged. Lower train.lr"),
+        (missing_set, "evaluation/men/men.txt is missing, but manifest.json lists it. Run: dvc repro --force download"),
+        (damaged_set, "men.txt, line 2, is 'man\\twoman\\tabc', but must be two words and a number. Fetch it anew"),
+        (unlisted_set, "but params.yaml also names mc30. Run: dvc repro download"),
+        (unwritable, "metrics/seed-1.json could not be written: Is a directory. Check that"),
+    ],
+)
+def test_what_is_wrong_is_one_message_and_leaves_no_output(
+    spoil: Callable[[Path], None],
+    message: str,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    spoil(project)
+    told = fails(1, monkeypatch, capsys)
+    assert told.startswith("error: ")
+    assert message in told
+    assert not (project / "metrics" / "seed-1.json").exists()
+    assert not list((project / "data").glob("evaluate/seed-1*"))
