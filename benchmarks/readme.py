@@ -7,6 +7,7 @@ A block of README.md (or of another page named as argument) lies between `<!-- N
 and its NAME says where it comes from:
 
     results          metrics/, as stage `report` shows it: scores with their spread, speed, neighbours
+    tree             the files of this repository, from their docstrings (benchmarks/tree.py)
     bench/FILE       "tables" of benchmarks/results/FILE.json: a list of {"title", "columns", "rows", "note"};
                      rows hold text and numbers, numbers are shown with three digits; title and note may be left out
     session/FILE     benchmarks/results/FILE.txt, commands with what they printed (benchmarks/session.py records them)
@@ -20,6 +21,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.tree import tree
 from wordlab.artifacts import read_json, write_atomic
 from wordlab.config import load_params
 from wordlab.errors import ArtifactError
@@ -67,12 +69,14 @@ def content(name: str, page: Path) -> str:
         params = load_params()
         metrics = Path("metrics")
         return markdown_table(load_results(params.seeds, metrics), load_runs(params.seeds, metrics), params.corpus)
+    if name == "tree":
+        return f"```\n{tree()}```\n"
     if kind == "bench" and file:
         path = RESULTS / f"{file}.json"
         return "\n".join(table(one, path) for one in tables(path))
     if kind == "session" and file:
         return f"```console\n{session(RESULTS / f'{file}.txt')}```\n"
-    raise ArtifactError(f"{page} has a block {name!r}; there are results, bench/FILE and session/FILE.")
+    raise ArtifactError(f"{page} has a block {name!r}; there are results, tree, bench/FILE and session/FILE.")
 
 
 def tables(path: Path) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import readme
+from benchmarks.tree import STAGES, tree
 from wordlab.errors import ArtifactError
 
 PAGE = "# Title\n\n<!-- bench/speed:start -->\nold\n<!-- bench/speed:end -->\n\nend\n"
@@ -71,7 +72,10 @@ def test_a_session_is_shown_as_it_was_recorded(project: Path) -> None:
         ("<!-- bench/speed:start -->\n", "has <!-- bench/speed:start --> without its partner"),
         ("<!-- bench/none:start -->\n<!-- bench/none:end -->", r"none\.json is missing\. Run: make bench"),
         ("<!-- session/none:start -->\n<!-- session/none:end -->", r"none\.txt is missing\. Run: python -m"),
-        ("<!-- other:start -->\n<!-- other:end -->", "a block 'other'; there are results, bench/FILE and session/FILE"),
+        (
+            "<!-- other:start -->\n<!-- other:end -->",
+            "a block 'other'; there are results, tree, bench/FILE and session/FILE",
+        ),
     ],
 )
 def test_what_cannot_be_filled_is_told(project: Path, text: str, message: str) -> None:
@@ -92,3 +96,19 @@ def test_a_ragged_table_is_refused(project: Path) -> None:
 )
 def test_cells(value: object, text: str) -> None:
     assert readme.cell(value) == text
+
+
+def test_the_tree_follows_the_pipeline_and_quotes_docstrings(tmp_path: Path) -> None:
+    files = {f"stages/{stage}.py": f'"""About {stage}."""' for stage in STAGES}
+    files["stages/vocab.py"] = '"""Count."""\nfrom wordlab.zebra import stripe'
+    files["src/wordlab/__init__.py"] = ""
+    files["src/wordlab/apple.py"] = '"""Needed by none. Yet.\n\nMore."""'
+    files["src/wordlab/zebra.py"] = '"""First line\nsecond."""\nimport wordlab.deep.yak'
+    files["src/wordlab/deep/yak.py"] = ""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    lines = [line.split(maxsplit=1) for line in tree(tmp_path).splitlines()]
+    assert ["vocab.py", "Count"] in lines and ["train.py", "About train"] in lines
+    library = lines[lines.index(["src/wordlab/", "the library"]) + 1 :][:3]
+    assert library == [["deep/yak.py"], ["zebra.py", "First line"], ["apple.py", "Needed by none"]]
