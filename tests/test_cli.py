@@ -175,6 +175,21 @@ def test_info_on_nothing_says_what_to_do(
     assert "names no stage" in error_of(capsys, "info", "folder")
 
 
+# ---- results
+
+
+def test_results_prints_the_table(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wordlab.reporting.results_table", lambda: "the table")
+    cli.main(["results"])
+    assert capsys.readouterr().out == "the table\n"
+
+
+def test_results_without_any_says_what_to_run(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "metrics/seed-1.json is missing. Run: dvc repro" in error_of(capsys, "results")
+
+
 # ---- as a program
 
 

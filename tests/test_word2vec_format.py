@@ -194,8 +194,7 @@ def refused(path: Path, data: bytes) -> str:
 def test_every_truncation_is_told(tmp_path: Path, binary: bool) -> None:
     model_of(["one", "two", "three"], 3).save_word2vec(tmp_path / "x", binary)
     whole = (tmp_path / "x").read_bytes()
-    last_that_shows = len(whole) - 1 if binary else whole.rindex(b" ")  # a last number cut short is a number still
-    for length in range(last_that_shows):
+    for length in range(len(whole) - 1 if binary else len(whole)):  # the last newline of a binary file is no loss
         refused(tmp_path / "cut", whole[:length])
 
 
@@ -208,6 +207,7 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     assert "more than the 1 words follow" in refused(path, b"1 2\na 1 2\nb 3 4\n")
     assert "promises 3 dimensions, but the first word has 2 numbers" in refused(path, b"2 3\na 1 2.00\nb 3 4.00\n")
     assert "Expected 3 columns, got 2" in refused(path, b"2 2\na 1 2\nbbb 3\n")
+    assert "its last line has no end" in refused(path, b"2 2\na 1 2\nb 3 4.25")
     assert "invalid value 'x'" in refused(path, b"2 2\na 1 2\nb x 4\n")
     assert "word 1 in it is empty or contains white space" in refused(path, b"2 2\na 1 2\n 3 4\n")
     assert "ends within word 2" in refused(path, b"2 1\na \0\0\0\0b \0\0")

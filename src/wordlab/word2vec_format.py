@@ -195,6 +195,8 @@ def _read_text(path: Path, data: mmap.mmap, header: Header) -> tuple[pa.LargeStr
     found = len(first_line.split()) - 1
     if found != header.dim:
         raise _damaged(path, f"its first line promises {header.dim} dimensions, but the first word has {found} numbers")
+    if data[len(data) - 1 :] != b"\n":  # a last number that lost its end would still be a number
+        raise _damaged(path, "its last line has no end, so it may have been cut short")
     spare = ["spare"] if first_line.endswith(b" ") else []
     numbers = [f"v{i}" for i in range(header.dim)]
     words, vectors, filled = [], np.empty((header.num_words, header.dim), np.float32), 0
