@@ -209,6 +209,8 @@ def cluster_words(unit_rows: NDArray[np.float32]) -> list[int]:
     """A number below MAP_CLUSTERS for each row: Ward's clusters of the full vectors."""
     from scipy.cluster.hierarchy import fcluster, linkage
 
+    if len(unit_rows) < 2:
+        return [0] * len(unit_rows)
     tree = linkage(unit_rows.astype(np.float64), method="ward")
     return [int(cluster) - 1 for cluster in fcluster(tree, MAP_CLUSTERS, criterion="maxclust")]
 

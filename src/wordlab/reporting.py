@@ -96,9 +96,10 @@ def headline(results: Sequence[Mapping[str, Any]], corpus: str) -> str:
     """What was trained, in one line."""
     model, train = results[0]["config"]["model"], results[0]["config"]["train"]
     seeds = ", ".join(str(result["seed"]) for result in results)
+    epochs = f"{train['epochs']} epoch{'s' if train['epochs'] > 1 else ''}"
     return (
         f"{model['arch']} on {corpus}, {model['objective']}, {model['dim']} dimensions, window {model['window']}, "
-        f"{train['epochs']} epochs, {'seed' if len(results) == 1 else f'{len(results)} seeds:'} {seeds}"
+        f"{epochs}, {'seed' if len(results) == 1 else f'{len(results)} seeds:'} {seeds}"
     )
 
 
