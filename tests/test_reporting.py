@@ -200,7 +200,7 @@ def test_a_stale_or_missing_seed_stops_the_report(
     with pytest.raises(SystemExit) as stop:
         run_report(monkeypatch)
     assert stop.value.code == 1
-    assert "error: metrics/seed-4.json is missing. Run: dvc repro --force evaluate" in capsys.readouterr().err
+    assert "error: metrics/seed-4.json is missing. Run: dvc repro" in capsys.readouterr().err
     assert not Path("data/report").exists()
     assert not Path("metrics/summary.json").exists()
 
@@ -209,7 +209,7 @@ def test_a_damaged_loss_curve_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "seed-1.tsv"
     for content in ("", "step\tloss\n1\t2\n", "tokens\tloss\n1\tx\n", "tokens\tloss\n1\t2\t3\n1\t2\n"):
         path.write_text(content)
-        with pytest.raises(ArtifactError, match=r"seed-1.tsv is damaged: .*\. Run: dvc repro --force train"):
+        with pytest.raises(ArtifactError, match=r"seed-1.tsv is damaged: .*\. Run: dvc repro"):
             read_curve(1, path)
 
 

@@ -56,7 +56,7 @@ def test_a_file_of_a_seed_no_longer_listed_is_left_aside(project: Path) -> None:
 def test_a_missing_seed_is_an_error(project: Path) -> None:
     with pytest.raises(ArtifactError) as error:
         load_results((1, 2, 7), project / "metrics")
-    assert str(error.value) == f"{project}/metrics/seed-7.json is missing. Run: dvc repro --force evaluate"
+    assert str(error.value) == f"{project}/metrics/seed-7.json is missing. Run: dvc repro"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_an_edited_result_is_stale(project: Path) -> None:
         require_fresh(load_results((1, 2), project / "metrics"), project / "data", project / "metrics")
     assert str(error.value) == (
         f"{project}/metrics/seed-2.json is stale: {project}/data/evaluate/seed-2 belongs to other results. "
-        "Run: dvc repro --force evaluate"
+        "Run: dvc repro"
     )
 
 

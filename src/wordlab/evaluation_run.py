@@ -44,7 +44,7 @@ def evaluate_model(seed: int, rows: Sequence[str], config: EvaluateConfig, data:
     folder = data / "train" / f"seed-{seed}"
     trained = read_manifest(folder, "train")
     if trained.get("seed") != seed:
-        raise ArtifactError(f"{folder} holds the model of seed {trained.get('seed')}. Run: dvc repro --force train")
+        raise ArtifactError(f"{folder} holds the model of seed {trained.get('seed')}. Run: dvc repro")
     downloaded = read_manifest(data / "download", "download")
     sets = load_evaluation_sets(data / "download", downloaded.get("evaluation", {}), rows)
     embeddings = Embeddings.load(folder)

@@ -75,7 +75,7 @@ def read_curve(seed: int, path: Path) -> plots.LossCurve:
         table = np.array([[float(field) for field in line.split("\t")] for line in lines[1:]]).reshape(-1, len(names))
         return plots.LossCurve(seed, table[:, names.index("tokens")], table[:, names.index("loss")])
     except (OSError, ValueError, IndexError) as error:
-        raise ArtifactError(f"{path} is damaged: {error}. Run: dvc repro --force train") from None
+        raise ArtifactError(f"{path} is damaged: {error}. Run: dvc repro") from None
 
 
 def _figures(

@@ -22,7 +22,7 @@ MEASURED = ("raw_words_per_second", "seconds", "cpu_seconds", "peak_memory_bytes
 SHARED = ("arch", "objective", "config", "evaluator", "absent")
 """What all seeds' results must have in common, besides the data."""
 EXPECTED = {"seed", "scores", "sections", "neighbors", "num_words", "fingerprints", *SHARED}
-REMEDY = "Run: dvc repro --force evaluate"
+REMEDY = "Run: dvc repro"
 
 
 def load_results(seeds: Sequence[int], metrics: Path) -> list[dict[str, Any]]:
@@ -98,7 +98,7 @@ def _rounded(value: float | int | None) -> float | int | None:
 def load_runs(seeds: Sequence[int], metrics: Path) -> list[dict[str, Any]]:
     """metrics/run/seed-N.json, speed and provenance, of the seeds that have one."""
     paths = [metrics / "run" / f"seed-{seed}.json" for seed in seeds]
-    return [read_json(path, "Run: dvc repro --force train") for path in paths if path.exists()]
+    return [read_json(path, "Run: dvc repro") for path in paths if path.exists()]
 
 
 def mean_of(runs: Sequence[Mapping[str, Any]], key: str) -> float | None:
