@@ -191,7 +191,7 @@ class ReportConfig:
     """Most frequent words drawn in the 2-D map."""
 
     def __post_init__(self) -> None:
-        _require(self.map_words >= 2, "report.map_words", self.map_words, "2 or more")
+        _require(2 <= self.map_words <= 1000, "report.map_words", self.map_words, "from 2 to 1000 words")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,7 +50,7 @@ MAP_COLORS = ("#0072B2", "#C24E00", "#007A59", "#AA4499", "#7A6200", "#332288", 
 """Darker than COLORS: letters need more contrast than lines."""
 MAP_CLUSTERS = len(MAP_COLORS)
 MAP_POINTS = 620
-"""Side of the map before words are moved apart, in points."""
+"""Side of a map of up to 300 words, in points; more words get more room."""
 WORD_POINTS = 7.5
 MAP_MIN_WORDS = 8
 """Below this many words t-SNE has no neighbourhoods to keep, and the map is a plain projection."""
@@ -153,8 +153,9 @@ def map_figure(words: Sequence[str], unit_rows: NDArray[np.float32]) -> Figure:
     """
     places, clusters = place_words(unit_rows), cluster_words(unit_rows)
     sizes = np.array([[WORD_POINTS * 0.62 * len(word) + 3, WORD_POINTS * 1.25] for word in words])
-    places = move_apart(places / (np.ptp(places, axis=0).max() or 1) * MAP_POINTS, sizes)
-    figure = Figure(figsize=(MAP_POINTS / 72, MAP_POINTS / 72), layout="constrained")
+    side = MAP_POINTS * max(1.0, (len(words) / 300) ** 0.5)
+    places = move_apart(places / (np.ptp(places, axis=0).max() or 1) * side, sizes)
+    figure = Figure(figsize=(side / 72, side / 72), layout="constrained")
     axes = figure.add_subplot()
     axes.set_axis_off()
     axes.set_xlim((places - sizes / 2)[:, 0].min(), (places + sizes / 2)[:, 0].max())
