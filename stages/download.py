@@ -19,7 +19,7 @@ def main() -> None:
     own = None if params.corpus in catalog else find_own(params.corpus, catalog)
     sets = [
         find_row(catalog, name, "evaluation", f"download.evaluation_sets.{position}")
-        for position, name in enumerate(params.download.evaluation_sets)
+        for position, name in enumerate(dict.fromkeys(params.download.evaluation_sets))
     ]
     fetcher = Fetcher()
     with output_folder(DOWNLOAD) as folder:

@@ -147,17 +147,22 @@ def discard(partial: Path) -> None:
 def _within(seconds: float, request: urllib.request.Request) -> Any:
     """urlopen with one limit for all of it. Its own limit holds for each address of a host, and not for the look-up."""
     outcome: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    given_up = threading.Event()
 
     def ask() -> None:
         try:
-            outcome.put(urllib.request.urlopen(request, timeout=STALL_SECONDS))
+            result = urllib.request.urlopen(request, timeout=STALL_SECONDS)
         except Exception as error:  # noqa: BLE001 - it is raised again in the waiting thread
-            outcome.put(error)
+            result = error
+        outcome.put(result)
+        if given_up.is_set() and hasattr(result, "close"):
+            result.close()
 
-    threading.Thread(target=ask, daemon=True).start()
+    threading.Thread(target=ask, name=f"asking {request.host}", daemon=True).start()
     try:
         result = outcome.get(timeout=seconds)
     except queue.Empty:
+        given_up.set()
         raise TimeoutError(f"no answer within {seconds:.0f} s") from None
     if isinstance(result, Exception):
         raise result
