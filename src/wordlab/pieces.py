@@ -25,7 +25,7 @@ from wordlab.errors import ConfigError, CorpusError
 from wordlab.parallel import map_in_processes
 from wordlab.spans import ShardTask
 from wordlab.text import normalized_text
-from wordlab.tokencount import TokenCount, split_sentences
+from wordlab.tokencount import split_sentences
 from wordlab.tokenizers import character_classes, fold_text
 
 MODEL = "sentencepiece.model"
@@ -122,7 +122,9 @@ def _training_message(reason: str, config: SentencePieceConfig) -> str:
     return f"sentencepiece could not be trained: {reason.strip()}. Check tokenize.sentencepiece in params.yaml"
 
 
-def count_pieces(text: bytes, config: TokenizeConfig, folder: Path, dropped: Counter[str]) -> TokenCount:
+def count_pieces(
+    text: bytes, config: TokenizeConfig, folder: Path, dropped: Counter[str]
+) -> tuple[NDArray[np.int32], NDArray[np.int64], pa.LargeStringArray]:
     """Split text into sentences of pieces. Characters outside the model are dropped, and counted as unknown pieces."""
     processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / MODEL))
     spans = split_sentences(text, character_classes("sentencepiece", config.sentences)).tolist()
@@ -138,4 +140,4 @@ def count_pieces(text: bytes, config: TokenizeConfig, folder: Path, dropped: Cou
     local = np.empty(len(order), dtype=np.int32)
     local[order] = np.arange(len(order), dtype=np.int32)
     words = pa.array(processor.id_to_piece(distinct[order].tolist()), pa.large_string())
-    return TokenCount(local[inverse], offsets, words, 0)
+    return local[inverse], offsets, words

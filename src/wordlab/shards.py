@@ -92,6 +92,16 @@ def string_array(offsets: NDArray[np.int64], utf8: NDArray[np.uint8]) -> pa.Larg
     return strings
 
 
+def is_utf8(data: bytes) -> bool:
+    """Whether the bytes are valid UTF-8. Makes no string, which would be up to four times as large."""
+    text = pa.LargeStringArray.from_buffers(1, pa.py_buffer(np.array([0, len(data)])), pa.py_buffer(data))
+    try:
+        text.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
 def _form(schema: pa.Schema) -> str:
     return ", ".join(f"{field.name}: {field.type}" for field in schema)
 

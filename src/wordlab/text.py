@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from wordlab.errors import CorpusError
+from wordlab.shards import is_utf8
 from wordlab.spans import Span
 from wordlab.wikitext import article_texts
 
@@ -43,6 +44,8 @@ def checked_utf8(span: Span, invalid_bytes: InvalidBytes, dropped: Counter[str])
     data = span.data
     if b"\0" in data:
         data = _without_nul(span, invalid_bytes, dropped)
+    if is_utf8(data):
+        return data
     try:
         data.decode()
     except UnicodeDecodeError as error:

@@ -16,8 +16,6 @@ import unicodedata
 from typing import Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 TOKEN = np.uint16(1)
@@ -93,31 +91,22 @@ def _code_points(characters: str) -> list[int]:
 
 
 def fold_words(
-    words: pa.LargeStringArray, tokenizer: Literal["words", "ascii", "whitespace", "sentencepiece"], lowercase: bool
-) -> pa.LargeStringArray:
+    words: list[str], tokenizer: Literal["words", "ascii", "whitespace", "sentencepiece"], lowercase: bool
+) -> list[str]:
     """The form in which words are counted: NFC, lower-cased if so wished, ’ written ', digits of `ascii` spelled out.
 
-    ASCII letters must have been lower-cased before. Words may become equal to one another; their number stays.
+    Words become equal to one another in this way; their number stays.
     """
     if tokenizer == "ascii":
-        for digit, name in enumerate(DIGITS):
-            words = pc.if_else(pc.equal(words, str(digit)), name, words)
-        return words
-    plain = pc.string_is_ascii(words)
-    others = words.filter(pc.invert(plain))
-    if len(others) == 0:
-        return words
+        return [DIGITS[int(word)] if word.isdecimal() else word for word in words]
     # A line end composes with nothing and has no case, so all words can be folded as one string.
-    joined = unicodedata.normalize("NFC", "\n".join(others.to_pylist()))
-    if lowercase:
-        joined = unicodedata.normalize("NFC", joined.lower())
+    joined = fold_text("\n".join(words), lowercase)
     if tokenizer == "words":
         joined = joined.replace("’", "'")
-    folded = pa.array(joined.split("\n"), pa.large_string())
-    return pc.replace_with_mask(words, pc.invert(plain), folded)
+    return joined.split("\n")
 
 
 def fold_text(text: str, lowercase: bool) -> str:
-    """The same for running text, which `sentencepiece` splits itself."""
+    """NFC, lower-cased if so wished."""
     folded = unicodedata.normalize("NFC", text)
-    return folded.lower() if lowercase else folded
+    return unicodedata.normalize("NFC", folded.lower()) if lowercase else folded

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from wordlab.artifacts import output_folder, write_manifest
 from wordlab.config import TokenizeConfig
@@ -27,6 +29,9 @@ from wordlab.stage import progress, say
 from wordlab.text import normalized_text
 from wordlab.tokencount import TokenCount, count_tokens
 from wordlab.tokenizers import character_classes, fold_words
+
+LocalSentences = tuple[NDArray[np.int32], NDArray[np.int64], pa.LargeStringArray]
+"""Local ids, offsets of the sentences, words by local id in the order of first appearance."""
 
 
 @dataclass(frozen=True)
@@ -78,26 +83,44 @@ def tokenize_shard(task: ShardTask, config: TokenizeConfig, folder: Path) -> Sha
     """Normalise, split and count one shard; write tokens-NNNNN.arrow and dictionary-NNNNN.arrow."""
     text, dropped = normalized_text(task.spans, config.invalid_bytes)
     if config.tokenizer == "sentencepiece":
-        count = count_pieces(text, config, folder, dropped)
+        ids, offsets, words = count_pieces(text, config, folder, dropped)
     else:
-        count = _count_folded(text, config)
-    dropped["control_characters"] += count.num_control
-    write_sentences(folder / f"tokens-{task.index:05d}.arrow", count.ids, count.offsets)
-    counts = np.bincount(count.ids, minlength=len(count.words)).astype(np.int64)
-    batch = pa.record_batch([count.words, pa.array(counts)], schema=DICTIONARY_SCHEMA)
+        ids, offsets, words = _count_folded(text, config, dropped)
+    write_sentences(folder / f"tokens-{task.index:05d}.arrow", ids, offsets)
+    counts = np.bincount(ids, minlength=len(words)).astype(np.int64)
+    batch = pa.record_batch([words, pa.array(counts)], schema=DICTIONARY_SCHEMA)
     write_batch(folder / f"dictionary-{task.index:05d}.arrow", batch)
-    return ShardReport(task.raw_bytes, len(count.ids), len(count.offsets) - 1, len(count.words), +dropped)
+    return ShardReport(task.raw_bytes, len(ids), len(offsets) - 1, len(words), +dropped)
 
 
-def _count_folded(text: bytes, config: TokenizeConfig) -> TokenCount:
+def _count_folded(text: bytes, config: TokenizeConfig, dropped: Counter[str]) -> LocalSentences:
     """Tokens of text in the form in which words are counted; what folding makes equal has become one word."""
     lowercase = config.lowercase or config.tokenizer == "ascii"
     count = count_tokens(text, character_classes(config.tokenizer, config.sentences), lowercase)
-    folded = fold_words(count.words, config.tokenizer, lowercase)
-    encoded = folded.dictionary_encode()
-    if len(encoded.dictionary) == len(folded):
-        return count._replace(words=folded)
-    return count._replace(ids=encoded.indices.to_numpy()[count.ids], words=encoded.dictionary)
+    dropped["control_characters"] += count.num_control
+    words = count.words.words()
+    candidates = (
+        pc.equal(pc.utf8_length(words), 1) if config.tokenizer == "ascii" else pc.invert(pc.string_is_ascii(words))
+    )
+    originals = words.filter(candidates).to_pylist()
+    folded = fold_words(originals, config.tokenizer, lowercase) if originals else originals
+    changed = [i for i, (original, word) in enumerate(zip(originals, folded, strict=True)) if original != word]
+    if not changed:
+        return count.ids, count.offsets, words
+    old_ids = np.flatnonzero(candidates.to_numpy(zero_copy_only=False))[changed]
+    return merge_words(count, old_ids, [folded[i] for i in changed])
+
+
+def merge_words(count: TokenCount, old_ids: NDArray[np.int64], new_words: list[str]) -> LocalSentences:
+    """Replace some words by others, which may be there already. Ids stay in the order of first appearance."""
+    old = np.arange(len(count.words), dtype=np.int32)
+    target = old.copy()
+    target[old_ids] = count.words.add(pa.array(new_words, pa.large_string()))
+    first = np.empty(len(count.words), dtype=np.int32)
+    first[target[::-1]] = old[::-1]  # of several old ids with one target, the smallest is written last
+    is_first = first[target] == old
+    new_ids = np.cumsum(is_first, dtype=np.int32) - 1
+    return new_ids[first[target]][count.ids], count.offsets, count.words.words().take(pa.array(target[is_first]))
 
 
 def _manifest_content(reports: Sequence[ShardReport]) -> dict[str, Any]:
