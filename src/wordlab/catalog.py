@@ -72,9 +72,9 @@ def load_catalog(path: Path = CATALOG) -> dict[str, Row]:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}. Restore it with: git checkout {path.name}") from None
+        raise ConfigError(f"{path} cannot be read: {error}. Restore it with: git checkout {path}") from None
     if not isinstance(tree, dict) or not tree:
-        raise ConfigError(f"{path}: there are no rows. Restore it with: git checkout {path.name}")
+        raise ConfigError(f"{path}: there are no rows. Restore it with: git checkout {path}")
     return {str(name): _parse_row(str(name), row) for name, row in tree.items()}
 
 
