@@ -6,8 +6,8 @@ from typing import Any
 from wordlab.artifacts import output_folder, write_manifest
 from wordlab.catalog import Location, Row, find_row, load_catalog
 from wordlab.config import load_params
-from wordlab.errors import DownloadError
-from wordlab.fetch import Fetcher
+from wordlab.fetch import Fetcher, NoLocationWorkedError
+from wordlab.locations import MIRROR_VARIABLE
 from wordlab.own_corpus import describe_own, find_own, link_source, mark_source
 from wordlab.rawtext import DOWNLOAD
 from wordlab.stage import run_stage, say
@@ -30,6 +30,8 @@ def main() -> None:
             corpus = fetch_corpus(fetcher, find_row(catalog, params.corpus, "corpus", "corpus"), folder / "corpus")
         write_manifest(folder / "corpus", "download", {"corpus": corpus})
         evaluation = {row.name: fetch_evaluation_set(fetcher, row, folder) for row in sets}
+        if any("absent" in found for found in evaluation.values()):
+            say(f"To try absent sets again, perhaps with {MIRROR_VARIABLE} set: dvc repro --force download")
         about = {key: corpus[key] for key in ("name", "language", "licence", "own")}
         write_manifest(folder, "download", {"corpus": about, "evaluation": evaluation})
         if own:
@@ -51,9 +53,9 @@ def fetch_evaluation_set(fetcher: Fetcher, row: Row, folder: Path) -> dict[str, 
     target.parent.mkdir(parents=True)
     try:
         location = fetcher.fetch(row, target)
-    except DownloadError as error:
+    except NoLocationWorkedError as error:
         target.parent.rmdir()
-        say(f"absent: {error}\nThe run goes on without it; to try again: dvc repro --force download")
+        say("\n   ".join([f"{row.name} is absent, the run goes on without it:", *error.reasons]))
         return {"absent": f"none of its {len(row.locations)} locations worked; try again: dvc repro --force download"}
     path = target.rename(target.with_name(file_name(location)))
     return {"path": path.relative_to(folder).as_posix(), "format": location.format}

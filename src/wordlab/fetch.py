@@ -36,6 +36,19 @@ def main_checkout(folder: Path | None = None) -> Path:
     return folder
 
 
+class NoLocationWorkedError(DownloadError):
+    """Every location of a row was tried. `reasons`: one line for each."""
+
+    def __init__(self, row: Row, reasons: list[str]) -> None:
+        self.reasons = [f"{number}. {reason}" for number, reason in enumerate(reasons, 1)]
+        tried = "".join(f"  {reason}\n" for reason in self.reasons)
+        super().__init__(
+            f"{row.name} could not be had from any of its {len(reasons)} locations:\n{tried}"
+            f"Check the network and run it again, or set {MIRROR_VARIABLE} to a folder that holds the file at the path "
+            "of its mirror location, or let corpus: in params.yaml name a file of your own."
+        )
+
+
 class Fetcher:
     """Fetches rows of the catalog into a store and copies them out."""
 
@@ -46,7 +59,7 @@ class Fetcher:
     def fetch(self, row: Row, destination: Path) -> Location:
         """Put the row's content at `destination`. Returns the location it is from.
 
-        Raises DownloadError, which lists every location with what was wrong there.
+        Raises NoLocationWorkedError, which lists every location with what was wrong there.
         """
         with unwritable_as_error(self._store):
             self._store.mkdir(parents=True, exist_ok=True)
@@ -55,17 +68,19 @@ class Fetcher:
             for location in locations:
                 if self._copy_out(location, destination):
                     return location
-            reasons = []
+            reasons: list[str] = []
             for location in locations:
                 try:
                     self._fetch(location)
-                    self._copy_out(location, destination)
-                    return location
                 except DownloadError as error:
                     reasons.append(f"{location}: {error}")
-                    if location.place != "mirror" or mirror_folder():
-                        say(f"{row.name}: {reasons[-1]}")
-        raise DownloadError(_all_failed(row, reasons))
+                    continue
+                self._copy_out(location, destination)
+                for reason in reasons:
+                    say(f"{row.name} could not be had from {reason}")
+                say(f"{row.name}: {location.size_bytes:,} bytes from {location}, checksum right")
+                return location
+        raise NoLocationWorkedError(row, reasons)
 
     def _fetch(self, location: Location) -> None:
         """Fetch, unpack and check one location's content into the store. Raises DownloadError."""
@@ -95,7 +110,6 @@ class Fetcher:
         finally:
             building.unlink(missing_ok=True)
             shutil.rmtree(work)
-        say(f"fetched {location}: {location.size_bytes:,} bytes, checksum right")
 
     def _copy_out(self, location: Location, destination: Path) -> bool:
         """Copy the location's content out of the store; False where it is not there, or is damaged and now gone."""
@@ -138,15 +152,3 @@ def _locked(path: Path) -> Iterator[None]:
             say(f"waiting for another run that is fetching {path.stem}")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _all_failed(row: Row, reasons: list[str]) -> str:
-    tried = "\n".join(f"  {number}. {reason}" for number, reason in enumerate(reasons, 1))
-    instead = "let corpus: in params.yaml name a file of your own"
-    if row.kind == "evaluation":
-        instead = "take it out of download.evaluation_sets in params.yaml"
-    return (
-        f"{row.name} could not be had from any of its {len(reasons)} locations:\n{tried}\n"
-        f"Check the network and run it again, or set {MIRROR_VARIABLE} to a folder that holds the file at the path of "
-        f"its mirror location, or {instead}."
-    )

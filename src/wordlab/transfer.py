@@ -25,6 +25,8 @@ from wordlab.stage import progress, say
 
 CONTACT_SECONDS = 12.0
 """Longest wait for the head of an answer, name look-up and redirects included."""
+IMPATIENT_SECONDS = 3.0
+"""The same, where another host was waited for in vain and none has answered: there is probably no network."""
 STALL_SECONDS = 30.0
 """Longest wait for more of a body."""
 TRIES = 5
@@ -60,7 +62,7 @@ class Client:
         """
         host = urlsplit(url).netloc
         if host in self._unreachable:
-            raise DownloadError(f"{self._unreachable[host]} (found out earlier in this run)")
+            raise DownloadError(self._unreachable[host])
         pause = self._pause_seconds
         for number in range(1, TRIES + 1):
             try:
@@ -116,8 +118,9 @@ class Client:
 
     def _open(self, request: urllib.request.Request, host: str, partial: Path) -> Any:
         """The server's answer, once its head is there. Raises _Again or DownloadError."""
+        impatient = self._unreachable and not self._answered
         try:
-            response = _within(CONTACT_SECONDS, request)
+            response = _within(IMPATIENT_SECONDS if impatient else CONTACT_SECONDS, request)
         except urllib.error.HTTPError as error:
             self._answered.add(host)
             with error:
