@@ -1,0 +1,44 @@
+"""numba's `njit`, with a cache of compiled functions that knows when it is stale.
+
+numba looks at the date of the one file that holds a cached function, not at the files of the functions inlined in it:
+after an edit to `kernels/blocks.py` it would go on using the old code in `kernels/cpu.py`. So the cache's folder is named after
+the bytes of all modules that compile anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numba
+from numba import njit
+
+__all__ = ["inner", "kernel", "njit"]
+
+
+def _digest() -> str:
+    """SHA-256 over the package's modules that import numba or this one."""
+    total = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        source = path.read_bytes()
+        if b"numba" in source or b"wordlab.compiled" in source:
+            total.update(source)
+    return total.hexdigest()
+
+
+def _cache_folder() -> Path:
+    """Where compiled functions are kept: NUMBA_CACHE_DIR, or the user's cache folder."""
+    base = os.environ.get("NUMBA_CACHE_DIR") or Path(
+        os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "numba"
+    )
+    return Path(base) / f"wordlab-{_digest()[:16]}"
+
+
+numba.config.CACHE_DIR = str(_cache_folder())
+
+inner = njit(_nrt=False)  # type: ignore[call-overload]
+"""For functions called by kernels. They allocate nothing, so numba need not count references to arrays; counting takes an
+atomic instruction at every call, which costs more than the call, and for which threads would fight."""
+kernel = njit(nogil=True, cache=True, _nrt=False)  # type: ignore[call-overload]
+"""For functions that Python calls: no interpreter lock, compiled once and kept."""

@@ -1,0 +1,140 @@
+"""The reference engine: the same rule as the CPU engine's, in float64 and plain loops. Slow, and meant to be plainly right.
+
+It shares with the fast engines only the random choices (`wordlab.sampling`). Every formula of the update rule stands
+here once, as a person would write it down; the tests hold the fast engines against it, and hold it against numerical
+derivatives of `pair_loss`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wordlab.config import ModelConfig, TrainConfig
+from wordlab.sampling import noise_word, window_width
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One prediction problem of a target: a bag of input rows against one output row, weighted."""
+
+    bag: tuple[int, ...]
+    """Input rows whose mean is the hidden vector; V is the padding row."""
+    output: int
+    """Output row; V is the padding row."""
+    label: int
+    """1: a true pair, 0: a noise word."""
+    weight: float
+
+
+def sigmoid(x: float) -> float:
+    """1 / (1 + e^-x), without overflow."""
+    return 1.0 / (1.0 + np.exp(-x)) if x >= 0 else np.exp(x) / (1.0 + np.exp(x))
+
+
+def pair_loss(score: float, label: int) -> float:
+    """Logistic loss of one prediction: -ln sigmoid(score) for a true pair, -ln sigmoid(-score) for a noise word."""
+    return float(np.logaddexp(0.0, -score if label == 1 else score))
+
+
+def mean_loss(losses: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    """Loss as every engine reports it: weighted mean over predictions. A mask is a weight of 0 or 1."""
+    return float((losses * weights).sum() / weights.sum())
+
+
+def window_of(sentence: NDArray[np.int32], target: int, width: int, edges: str) -> tuple[list[int], int] | None:
+    """Places of the context tokens of a target and the number of padded ones; None where the target is left out."""
+    wanted = [t for t in range(target - width, target + width + 1) if t != target]
+    there = [t for t in wanted if 0 <= t < len(sentence) and sentence[t] == sentence[target]]
+    missing = len(wanted) - len(there)
+    if not there or (edges == "drop" and missing):
+        return None
+    return there, missing if edges == "pad" else 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Where one micro-batch finds its tokens and random choices."""
+
+    word_id: NDArray[np.int32]
+    sentence: NDArray[np.int32]
+    position: NDArray[np.int64]
+    """Place in the corpus, in tokens before subsampling."""
+    blocks: list[tuple[int, int]]
+    """First token and end of each block."""
+    window_key: np.uint64
+    noise_key: np.uint64
+    accept: NDArray[np.uint64]
+    alias: NDArray[np.int32]
+
+
+def pairs_of_block(
+    batch: Batch, start: int, stop: int, model: ModelConfig, train: TrainConfig, vocab_size: int
+) -> Iterator[Pair]:
+    """All prediction problems of one block: true pairs, and the block's noise words with their share of `negatives`."""
+    noise = [
+        int(noise_word(batch.noise_key, batch.position[start], n, batch.accept, batch.alias))
+        for n in range(train.block_negatives)
+    ]
+    share = model.negatives / train.block_negatives
+    for target in range(start, stop):
+        width = int(window_width(batch.window_key, batch.position[target], model.window))
+        window = window_of(batch.sentence, target, width, model.window_edges)
+        if window is None:
+            continue
+        places, missing = window
+        word = int(batch.word_id[target])
+        context = [int(batch.word_id[t]) for t in places] + [vocab_size] * missing
+        if model.arch == "skipgram":
+            for other in context:
+                yield Pair((word,), other, 1, 1.0)
+                for noise_id in noise:
+                    if noise_id != other:
+                        yield Pair((word,), noise_id, 0, share)
+        else:
+            yield Pair(tuple(context), word, 1, 1.0)
+            for noise_id in noise:
+                if noise_id != word:
+                    yield Pair(tuple(context), noise_id, 0, share)
+
+
+def train_batch(
+    input_vectors: NDArray[np.float64],
+    output_vectors: NDArray[np.float64],
+    batch: Batch,
+    model: ModelConfig,
+    train: TrainConfig,
+    lr: float,
+) -> tuple[float, float]:
+    """One micro-batch, in place. Both tables have shape (V + 1, dim), the padding row last.
+
+    Every row moves by -lr * gradient summed over the micro-batch, divided by 1 + damping * curvature, where curvature is
+    lr * sum of weight * sigma (1 - sigma) * |other row|^2 (DESIGN 4.2), for a row of a bag times its share in the bag.
+    Returns the weighted sum of losses and the sum of weights.
+    """
+    vocab_size = len(input_vectors) - 1
+    steps = np.zeros_like(input_vectors), np.zeros_like(output_vectors)
+    bends = np.zeros(vocab_size + 1), np.zeros(vocab_size + 1)
+    loss = predictions = 0.0
+    for start, stop in batch.blocks:
+        for pair in pairs_of_block(batch, start, stop, model, train, vocab_size):
+            hidden = input_vectors[list(pair.bag)].mean(axis=0)
+            output = output_vectors[pair.output]
+            score = float(hidden @ output)
+            sigma = sigmoid(score)
+            step = lr * pair.weight * (pair.label - sigma)
+            bend = lr * pair.weight * sigma * (1 - sigma)
+            steps[1][pair.output] += step * hidden
+            bends[1][pair.output] += bend * (hidden @ hidden)
+            for row in pair.bag:
+                share = 1.0 if model.cbow_gradient == "word2vec" else 1.0 / len(pair.bag)
+                steps[0][row] += share * step * output
+                bends[0][row] += share * bend * (output @ output)
+            loss += pair.weight * pair_loss(score, pair.label)
+            predictions += pair.weight
+    for table, step_of, bend_of in zip((input_vectors, output_vectors), steps, bends, strict=True):
+        table += step_of / (1.0 + train.damping * bend_of)[:, None]
+    return loss, predictions

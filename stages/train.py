@@ -1,0 +1,45 @@
+"""Stage `train`: shards of word ids -> embeddings, for one seed."""
+
+import argparse
+from pathlib import Path
+
+from wordlab.artifacts import write_json
+from wordlab.config import load_params
+from wordlab.machine import choose_device, peak_memory_bytes, provenance
+from wordlab.stage import run_stage, say
+from wordlab.training import TrainingData, resolve_threads, save_curve, save_model, train_model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, required=True, help="seed of the random choices")
+    seed = parser.parse_args().seed
+    params = load_params()
+    device, reason = choose_device(params.run.device)
+    say(reason)
+    data = TrainingData.open(Path("data/vocab"), Path("data/encode"))
+    threads = resolve_threads(params.run.threads)
+    engine, trained = train_model(data, params.model, params.train, seed, threads)
+    words = params.train.epochs * data.corpus.num_tokens
+    save_model(Path(f"data/train/seed-{seed}"), engine, data, params, seed)
+    save_curve(Path(f"metrics/curves/seed-{seed}.tsv"), trained.curve)
+    run = {
+        "raw_words_per_second": round(words / trained.seconds),
+        "raw_words_per_cpu_second": round(words / trained.cpu_seconds),
+        "predictions_per_second": round(trained.predictions / trained.seconds),
+        "seconds": round(trained.seconds, 3),
+        "cpu_seconds": round(trained.cpu_seconds, 3),
+        "peak_memory_bytes": peak_memory_bytes(),
+        "threads": threads,
+        "device": device,
+        "engine": "cpu",
+        **provenance(),
+    }
+    write_json(Path(f"metrics/run/seed-{seed}.json"), run)
+    say(
+        f"seed {seed}: loss {trained.curve[-1].loss:.4f}, {words / trained.seconds / 1e6:.2f} M words/s on {threads} threads"
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main)
