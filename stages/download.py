@@ -1,10 +1,10 @@
 """Stage download: the corpus and the evaluation sets -> data/download, and data/source, the link to an own corpus."""
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from wordlab.artifacts import output_folder, write_manifest
-from wordlab.catalog import Location, Row, find_row, load_catalog
+from wordlab.catalog import Row, find_row, load_catalog
 from wordlab.config import load_params
 from wordlab.fetch import Fetcher, NoLocationWorkedError
 from wordlab.locations import MIRROR_VARIABLE
@@ -57,13 +57,8 @@ def fetch_evaluation_set(fetcher: Fetcher, row: Row, folder: Path) -> dict[str, 
         target.parent.rmdir()
         say("\n   ".join([f"{row.name} is absent, the run goes on without it:", *error.reasons]))
         return {"absent": f"none of its {len(row.locations)} locations worked; try again: dvc repro --force download"}
-    path = target.rename(target.with_name(file_name(location)))
+    path = target.rename(target.with_name(location.file_name))
     return {"path": path.relative_to(folder).as_posix(), "format": location.format}
-
-
-def file_name(location: Location) -> str:
-    """The content's own name, which people know it by."""
-    return PurePosixPath(location.member or location.file or location.target).name
 
 
 if __name__ == "__main__":

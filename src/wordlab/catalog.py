@@ -48,6 +48,11 @@ class Location:
     archive_sha256: str | None
     """Of the bytes as fetched, where they are known to stay the same."""
 
+    @property
+    def file_name(self) -> str:
+        """The content's own name, which people know it by."""
+        return PurePosixPath(self.member or self.file or self.target).name
+
     def __str__(self) -> str:
         inside = f" ({self.file})" if self.file else f" ({self.member})" if self.member else ""
         prefix = "" if self.place == "url" else f"{self.place} "

@@ -76,8 +76,9 @@ class Fetcher:
                     reasons.append(f"{location}: {error}")
                     continue
                 self._copy_out(location, destination)
-                for reason in reasons:
-                    say(f"{row.name} could not be had from {reason}")
+                for reason in reasons:  # a mirror that is not set is no news
+                    if MIRROR_VARIABLE not in reason or mirror_folder():
+                        say(f"{row.name} could not be had from {reason}")
                 say(f"{row.name}: {location.size_bytes:,} bytes from {location}, checksum right")
                 return location
         raise NoLocationWorkedError(row, reasons)
