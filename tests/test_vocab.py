@@ -1,13 +1,18 @@
 """The vocabulary file and the distributions training draws from."""
 
+from collections import Counter
+
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from text_helpers import tokenized, vocab_config
 
-from wordlab.errors import ArtifactError
+from wordlab.artifacts import read_manifest
+from wordlab.counting import build_vocab
+from wordlab.errors import ArtifactError, CorpusError
 from wordlab.vocab import SamplingTables, Vocab, keep_probability, noise_distribution, words_fingerprint
 
 COUNTS = npst.arrays(np.int64, st.integers(1, 40), elements=st.integers(1, 10**12))
@@ -77,3 +82,72 @@ def test_sampling_tables_belong_to_their_words(tmp_path):
     assert np.array_equal(again.noise_probability, tables.noise_probability)
     with pytest.raises(ArtifactError, match=r"written for vocabulary .* Run: dvc repro --force vocab"):
         SamplingTables.load(tmp_path / "sampling.arrow", other)
+
+
+def built(tmp_path, text, **changes):
+    folder = tokenized(tmp_path, text, tokenizer="whitespace", shard_bytes=1 << 10)
+    content = build_vocab(folder, vocab_config(**changes), tmp_path / "vocab")
+    return content, Vocab.load(tmp_path / "vocab/words.arrow")
+
+
+@given(tokens=st.lists(st.sampled_from(["a", "b", "é", "가", "ab", "z"]), min_size=2).filter(lambda t: len(set(t)) > 1))
+@settings(max_examples=25, deadline=None)
+def test_words_are_ordered_by_count_then_bytes(tmp_path_factory, tokens):
+    _, vocab = built(tmp_path_factory.mktemp("vocab"), " ".join(tokens))
+    expected = sorted(Counter(tokens).items(), key=lambda item: (-item[1], item[0].encode()))
+    assert list(zip(vocab.words, vocab.counts.tolist(), strict=True)) == expected
+
+
+def test_counts_are_summed_over_shards_and_what_is_dropped_is_counted(tmp_path):
+    lines = [f"common w{i % 400} x{i}" for i in range(1200)]
+    content, vocab = built(tmp_path, "\n".join(lines), min_count=2, max_size=101)
+    assert vocab.words[0] == "common" and vocab.counts.tolist() == [1200] + [3] * 100
+    assert content["dropped"] == {
+        "words_below_min_count": 1200,
+        "tokens_below_min_count": 1200,
+        "words_beyond_max_size": 300,
+        "tokens_beyond_max_size": 900,
+    }
+    assert content["num_tokens"] + 1200 + 900 == 3600
+    manifest = read_manifest(tmp_path / "vocab", "vocab", verify=True)
+    assert manifest["vocabulary"] == vocab.fingerprint and set(manifest["files"]) == {
+        "words.arrow",
+        "sampling.arrow",
+        "vocab.tsv",
+    }
+    tables = SamplingTables.load(tmp_path / "vocab/sampling.arrow", vocab)
+    assert np.array_equal(tables.keep_probability, keep_probability(vocab.counts, 1e-3))
+    assert (tmp_path / "vocab/vocab.tsv").read_text().splitlines()[:2] == ["common\t1200", "w0\t3"]
+
+
+def test_subsampling_changes_only_the_sampling_tables(tmp_path):
+    built(tmp_path, "a a a b b c", subsample_t=1e-3)
+    words, sampling = [(tmp_path / "vocab" / name).read_bytes() for name in ("words.arrow", "sampling.arrow")]
+    build_vocab(tmp_path / "tokenize", vocab_config(subsample_t=1e-4), tmp_path / "vocab")
+    assert (tmp_path / "vocab/words.arrow").read_bytes() == words
+    assert (tmp_path / "vocab/sampling.arrow").read_bytes() != sampling
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "message"),
+    [
+        (
+            "a a a b b c",
+            {"min_count": 5},
+            r"No word reaches vocab.min_count=5. The corpus has 6 tokens of 3 words; the most frequent, 'a', occurs 3 "
+            r"times. .* lower the limit: dvc exp run -S vocab.min_count=2",
+        ),
+        ("a a a b b c", {"min_count": 3}, r"Only one word reaches vocab.min_count=3. .* -S vocab.min_count=2"),
+        ("a a a", {}, r"The corpus has 3 tokens of 1 words; .* needs two different words or more. Use a larger corpus"),
+        ("a a b", {"max_size": 1}, r"vocab.max_size=1 leaves one word, .* Raise vocab.max_size"),
+    ],
+)
+def test_too_few_words_say_what_to_change(tmp_path, text, changes, message):
+    with pytest.raises(CorpusError, match=message):
+        built(tmp_path, text, **changes)
+    assert not (tmp_path / "vocab").exists()
+
+
+def test_missing_tokens_name_the_command(tmp_path):
+    with pytest.raises(ArtifactError, match=r"tokenize does not exist. Run: dvc repro tokenize"):
+        build_vocab(tmp_path / "tokenize", vocab_config(), tmp_path / "vocab")

@@ -1,0 +1,120 @@
+"""Stage encode: the vocabulary's ids, sentence by sentence, packed into shards."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_shards import arrays
+from text_helpers import read_sentences, tokenized, vocab_config
+
+from wordlab.artifacts import read_manifest
+from wordlab.config import EncodeConfig
+from wordlab.counting import build_vocab
+from wordlab.encoding import encode_corpus, pack
+from wordlab.errors import ArtifactError
+from wordlab.shards import EncodedCorpus
+from wordlab.vocab import Vocab
+
+SENTENCES = st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=9), min_size=1, max_size=30)
+
+
+def encoded(tmp_path, text, shard_tokens=1 << 20, shard_bytes=1 << 10, **changes):
+    folder = tokenized(tmp_path, text, tokenizer="whitespace", shard_bytes=shard_bytes)
+    build_vocab(folder, vocab_config(**changes), tmp_path / "vocab")
+    config = EncodeConfig(shard_tokens=shard_tokens)
+    content = encode_corpus(folder, tmp_path / "vocab/words.arrow", config, tmp_path / "encode")
+    return content, EncodedCorpus.open(tmp_path / "encode", verify=True)
+
+
+def lists(shard):
+    bounds = shard.offsets.tolist()
+    return [shard.ids[start:stop].tolist() for start, stop in pairwise(bounds)]
+
+
+def test_ids_are_those_of_the_vocabulary(tmp_path):
+    text = "\n".join(f"the {i % 7} of {i % 11} x{i}" for i in range(500))
+    content, corpus = encoded(tmp_path, text, min_count=2)
+    vocab = Vocab.load(tmp_path / "vocab/words.arrow")
+    expected = [
+        [word for word in sentence if word in vocab.index] for sentence in read_sentences(tmp_path / "tokenize")
+    ]
+    found = [[vocab.words[i] for i in ids] for shard in corpus.shards for ids in lists(shard)]
+    assert found == expected
+    assert corpus.vocabulary == content["vocabulary"] == vocab.fingerprint
+    assert content["dropped"] == {"out_of_vocabulary_tokens": 500, "empty_sentences": 0}
+
+
+def test_sentences_left_empty_are_dropped_and_counted(tmp_path):
+    content, corpus = encoded(tmp_path, "a b a\nrare once\nb a", min_count=2)
+    assert [lists(shard) for shard in corpus.shards] == [[[0, 1, 0], [1, 0]]]
+    assert content["dropped"] == {"out_of_vocabulary_tokens": 2, "empty_sentences": 1}
+    assert read_manifest(tmp_path / "encode", "encode")["shards"] == [{"num_tokens": 5, "num_sentences": 2}]
+
+
+@given(sentences=SENTENCES, shard_tokens=st.integers(1, 40), cuts=st.lists(st.integers(0, 30), max_size=4))
+@settings(max_examples=100, deadline=None)
+def test_packing_splits_no_sentence_and_forgets_how_parts_were_divided(sentences, shard_tokens, cuts):
+    bounds = sorted({0, len(sentences), *(min(cut, len(sentences)) for cut in cuts)})
+    parts = [sentences[start:stop] for start, stop in pairwise(bounds)]
+    packed = list(pack((arrays(part) for part in parts), shard_tokens))
+    shards = [[ids[a:b].tolist() for a, b in pairwise(o)] for ids, o in packed]
+    assert [sentence for shard in shards for sentence in shard] == sentences
+    assert all(len(shard) == 1 or sum(map(len, shard)) <= shard_tokens for shard in shards)
+    for shard, following in pairwise(shards):
+        assert sum(map(len, shard)) + len(following[0]) > shard_tokens
+    again = list(pack(iter([arrays(sentences)]), shard_tokens))
+    assert [ids.tolist() for ids, _ in again] == [ids.tolist() for ids, _ in packed]
+
+
+@pytest.mark.parametrize("shard_tokens", [1, 3, 100, 10**9])
+def test_shards_hold_about_as_many_tokens_as_wished(tmp_path, shard_tokens):
+    content, corpus = encoded(tmp_path, "a b c\nd a\n" * 200, shard_tokens)
+    assert content["num_tokens"] == corpus.num_tokens == 1000 and corpus.num_sentences == 400
+    assert [shard.num_tokens for shard in corpus.shards] == [shard["num_tokens"] for shard in content["shards"]]
+    assert all(shard.num_tokens <= max(3, shard_tokens) for shard in corpus.shards)
+
+
+def test_raw_shards_do_not_show_in_the_encoded_ones(tmp_path):
+    text = "\n".join(f"word{i % 50} other{i % 3}" for i in range(2000))
+    prints = set()
+    for shard_bytes in (1 << 10, 1 << 14):
+        folder = tmp_path / str(shard_bytes)
+        folder.mkdir()
+        prints.add(encoded(folder, text, shard_tokens=777, shard_bytes=shard_bytes)[1].fingerprint)
+    assert len(prints) == 1
+
+
+def test_a_stale_vocabulary_is_refused(tmp_path):
+    encoded(tmp_path, "a b c\na b")
+    folder = tokenized(tmp_path, "a b c\na b d", tokenizer="whitespace")
+    with pytest.raises(ArtifactError, match=r"words.arrow was counted from tokens .* Run: dvc repro --force vocab"):
+        encode_corpus(folder, tmp_path / "vocab/words.arrow", EncodeConfig(shard_tokens=10), tmp_path / "encode")
+
+
+def test_a_missing_vocabulary_names_the_command(tmp_path):
+    folder = tokenized(tmp_path, "a b")
+    with pytest.raises(ArtifactError, match=r"words.arrow is missing. Run: dvc repro --force vocab"):
+        encode_corpus(folder, tmp_path / "words.arrow", EncodeConfig(shard_tokens=10), tmp_path / "encode")
+    assert not (tmp_path / "encode").exists()
+
+
+def test_a_damaged_token_shard_is_refused(tmp_path):
+    folder = tokenized(tmp_path, "a b c a")
+    build_vocab(folder, vocab_config(), tmp_path / "vocab")
+    shard = folder / "tokens-00000.arrow"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(ArtifactError, match=r"tokens-00000.arrow has \d+ bytes, but manifest.json says \d+"):
+        encode_corpus(folder, tmp_path / "vocab/words.arrow", EncodeConfig(shard_tokens=10), tmp_path / "encode")
+
+
+def test_an_unwritable_output_is_told(tmp_path):
+    folder = tokenized(tmp_path, "a b c a")
+    build_vocab(folder, vocab_config(), tmp_path / "vocab")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(
+        ArtifactError, match=r"file/encode could not be written: .* Check that its folder exists and is yours"
+    ):
+        encode_corpus(
+            folder, tmp_path / "vocab/words.arrow", EncodeConfig(shard_tokens=10), tmp_path / "file" / "encode"
+        )

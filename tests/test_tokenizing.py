@@ -1,0 +1,233 @@
+"""Stage tokenize: the same shards from any number of workers, and nothing trusted after a failure."""
+
+import bz2
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from text_helpers import read_sentences, sentencepiece_config, tokenize_config, tokenized, written
+
+from wordlab.artifacts import read_manifest, write_manifest
+from wordlab.errors import ConfigError, CorpusError
+from wordlab.parallel import bounded_map
+from wordlab.pieces import Sample, draw_sample, place_hashes
+from wordlab.shards import DICTIONARY_SCHEMA, map_batch
+from wordlab.tokenizing import tokenize_corpus
+
+ROOT = Path(__file__).parents[1]
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def story(num_lines, seed=1):
+    """Lines of made-up words, frequent and rare ones."""
+    generator = np.random.default_rng(seed)
+    ids = np.minimum(generator.zipf(1.3, size=(num_lines, 12)), 5000)
+    names = [f"{LETTERS[i % 26]}{LETTERS[i // 26 % 26]}{i}" for i in range(5001)]
+    return "".join(" ".join(names[i] for i in row) + ".\n" for row in ids.tolist())
+
+
+def hashes(folder):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize("shard_bytes", [1 << 10, 5000, 1 << 20])
+def test_sentences_come_back_whatever_the_shard_size(tmp_path, shard_bytes):
+    text = story(300)
+    folder = tokenized(tmp_path, text, tokenizer="whitespace", shard_bytes=shard_bytes)
+    assert read_sentences(folder) == [line.split() for line in text.splitlines()]
+    manifest = read_manifest(folder, "tokenize", verify=True)
+    assert (manifest["num_tokens"], manifest["num_sentences"]) == (3600, 300)
+    assert sum(shard["num_tokens"] for shard in manifest["shards"]) == 3600
+    assert manifest["raw_bytes"] == len(text)
+
+
+def test_dictionaries_count_their_shard(tmp_path):
+    folder = tokenized(tmp_path, "b a b\na c É é E\u0301", shard_bytes=1 << 10)
+    batch = map_batch(folder / "dictionary-00000.arrow", DICTIONARY_SCHEMA, "tokenize")
+    assert batch.to_pydict() == {"word": ["b", "a", "c", "é"], "count": [2, 2, 1, 3]}
+
+
+@pytest.mark.parametrize("tokenizer", ["words", "sentencepiece"])
+def test_one_and_three_workers_write_the_same_bytes(tmp_path, tokenizer):
+    files = [written(tmp_path / "a.txt", story(400)), written(tmp_path / "b.txt", story(200, seed=2))]
+    pieces = sentencepiece_config(vocab_size=60)
+    config = tokenize_config(tokenizer=tokenizer, shard_bytes=7000, sentences="punctuation", sentencepiece=pieces)
+    contents = [tokenize_corpus(files, config, tmp_path / f"out-{workers}", workers) for workers in (1, 3)]
+    assert contents[0] == contents[1] and len(contents[0]["shards"]) > 4
+    assert hashes(tmp_path / "out-1") == hashes(tmp_path / "out-3")
+
+
+def test_compressed_text_gives_the_same_tokens(tmp_path):
+    text = story(50)
+    plain = written(tmp_path / "a.txt", text)
+    packed = [
+        written(tmp_path / "a.gz", gzip.compress(text.encode())),
+        written(tmp_path / "a.bz2", bz2.compress(text.encode())),
+    ]
+    tokenize_corpus([plain], tokenize_config(), tmp_path / "plain", 1)
+    for path in packed:
+        tokenize_corpus([path], tokenize_config(), tmp_path / "packed", 1)
+        assert hashes(tmp_path / "packed") == hashes(tmp_path / "plain")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentences"),
+    [
+        ("Ein Satz.\r\nNoch einer.\r\n", [["ein", "satz"], ["noch", "einer"]]),
+        ("\ufeffBOM first", [["bom", "first"]]),
+        ("대한민국의 수도는 서울이다.\n한국어", [["대한민국의", "수도는", "서울이다"], ["한국어"]]),
+        ("caf\u0065\u0301 CAFÉ", [["café", "café"]]),
+        ("\n\n \n one\n\n", [["one"]]),
+        ("no line end", [["no", "line", "end"]]),
+        ("x", [["x"]]),
+    ],
+)
+def test_awkward_texts(tmp_path, content, sentences):
+    assert read_sentences(tokenized(tmp_path, content)) == sentences
+
+
+def test_case_can_be_kept(tmp_path):
+    assert read_sentences(tokenized(tmp_path, "The É the", lowercase=False)) == [["The", "É", "the"]]
+
+
+def test_ascii_spells_out_digits_and_joins_them_with_the_word(tmp_path):
+    folder = tokenized(tmp_path, "In 1984 one café!", tokenizer="ascii", lowercase=False)
+    assert read_sentences(folder) == [["in", "one", "nine", "eight", "four", "one", "caf"]]
+    batch = map_batch(folder / "dictionary-00000.arrow", DICTIONARY_SCHEMA, "tokenize")
+    assert batch.to_pydict() == {"word": ["in", "one", "nine", "eight", "four", "caf"], "count": [1, 2, 1, 1, 1, 1]}
+
+
+def test_a_dump_is_stripped_and_counted(tmp_path):
+    pages = "".join(f"<page><title>P{i}</title><text>[[word|words]] of page {i}.</text></page>\n" for i in range(40))
+    pages += "<page><title>R</title><text>#REDIRECT [[P1]]</text></page>"
+    folder = tokenized(tmp_path, f"<mediawiki>{pages}</mediawiki>", normalizer="wiki", shard_bytes=1 << 10)
+    assert read_sentences(folder) == [["words", "of", "page", str(i)] for i in range(40)]
+    assert read_manifest(folder, "tokenize")["dropped"] == {"redirect_pages": 1}
+
+
+def test_wiki_takes_other_text_as_it_is_and_says_so(tmp_path, capsys):
+    assert read_sentences(tokenized(tmp_path, "[[no]] dump", normalizer="wiki")) == [["no", "dump"]]
+    assert "corpus.txt is no MediaWiki dump: its text is taken as it is" in capsys.readouterr().err
+
+
+def test_a_line_of_100_megabytes_is_cut_and_counted(tmp_path):
+    source = written(tmp_path / "line.txt", b"word after word. " * 6_000_000)
+    content = tokenize_corpus([source], tokenize_config(shard_bytes=1 << 25), tmp_path / "out", 1)
+    assert source.stat().st_size > 100_000_000
+    assert content["num_tokens"] == 18_000_000 and content["dropped"] == {"cut_lines": 2}
+
+
+@pytest.mark.parametrize("content", ["", "\n\n  \n", "... !! --"])
+def test_a_corpus_without_words_is_an_error(tmp_path, content):
+    with pytest.raises(CorpusError, match=r"The corpus holds no words: \d+ bytes in 1 files \(.*corpus.txt\)"):
+        tokenized(tmp_path, content)
+    assert not (tmp_path / "tokenize").exists() and not (tmp_path / "tokenize.tmp").exists()
+
+
+def test_a_failure_keeps_the_output_that_was_there(tmp_path):
+    before = hashes(tokenized(tmp_path, "good text"))
+    with pytest.raises(CorpusError, match="NUL"):
+        tokenized(tmp_path, "bad\0text")
+    assert hashes(tmp_path / "tokenize") == before
+
+
+def test_an_error_in_a_worker_process_arrives_as_one_message(tmp_path):
+    source = written(tmp_path / "broken.txt", "good line\n" * 1000 + "bad\0line\n")
+    with pytest.raises(CorpusError, match=r"broken.txt holds a NUL byte at offset 10003"):
+        tokenize_corpus([source], tokenize_config(shard_bytes=1 << 10), tmp_path / "out", 2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_bounded_map_keeps_order_and_takes_no_more_than_it_may():
+    taken = []
+
+    def tasks():
+        for i in range(20):
+            taken.append(i)
+            yield i
+
+    with ThreadPoolExecutor(3) as executor:
+        results = bounded_map(executor, lambda i: i * i, tasks(), max_pending=4)
+        assert next(results) == 0 and len(taken) == 4
+        assert list(results) == [i * i for i in range(1, 20)]
+
+
+def test_sentencepiece_splits_into_its_pieces(tmp_path):
+    text = "low lower lowest new newer newest wide wider widest\n" * 50
+    folder = tokenized(tmp_path, text, tokenizer="sentencepiece", sentencepiece=sentencepiece_config(vocab_size=20))
+    sentences = read_sentences(folder)
+    assert len(sentences) == 50
+    assert "".join(sentences[0]).replace("▁", " ").strip() == text.splitlines()[0]
+    assert "sentencepiece.model" in read_manifest(folder, "tokenize")["files"]
+
+
+@pytest.mark.parametrize("model_type", ["unigram", "bpe"])
+def test_too_many_pieces_name_the_largest_possible_size(tmp_path, model_type):
+    config = sentencepiece_config(vocab_size=9999, model_type=model_type)
+    message = (
+        r"vocab_size is 9999, but (\d+) pieces are the most .* dvc exp run -S tokenize.sentencepiece.vocab_size=\1"
+    )
+    with pytest.raises(ConfigError, match=message):
+        tokenized(tmp_path, "a few words only\n" * 30, tokenizer="sentencepiece", sentencepiece=config)
+    assert not (tmp_path / "tokenize").exists()
+
+
+def test_too_few_pieces_are_told(tmp_path):
+    config = sentencepiece_config(vocab_size=8)
+    with pytest.raises(ConfigError, match=r"vocab_size is 8, but the text's characters alone need \d+"):
+        tokenized(tmp_path, "the quick brown fox\n" * 30, tokenizer="sentencepiece", sentencepiece=config)
+
+
+def test_the_sample_is_spread_evenly_and_does_not_depend_on_shards():
+    sentences = [f"{i:05d}".encode() for i in range(10_000)]
+    whole = Sample(place_hashes(0, np.arange(10_000)), sentences)
+    drawn = draw_sample([whole], 5 * 1000)
+    parts = [Sample(whole.hashes[i : i + 700], sentences[i : i + 700]) for i in range(0, 10_000, 700)]
+    assert draw_sample(parts, 5 * 1000) == drawn and len(drawn) == 1000
+    tenths = Counter(int(sentence) // 1000 for sentence in drawn)
+    assert min(tenths.values()) > 60 and drawn == sorted(drawn)
+
+
+def run_stage(folder, stage):
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+    command = [sys.executable, "-m", f"stages.{stage}"]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def repository_with(folder, content):
+    """params.yaml and the output of stage download, for one corpus file."""
+    shutil.copy(ROOT / "params.yaml", folder)
+    corpus = folder / "data" / "download" / "corpus"
+    corpus.mkdir(parents=True)
+    written(corpus / "tiny", content)
+    size_bytes = (corpus / "tiny").stat().st_size
+    files = [{"path": "tiny", "format": "text", "size_bytes": size_bytes}]
+    write_manifest(corpus, "download", {"corpus": {"own": False, "files": files}})
+    return folder
+
+
+def test_the_stages_run_one_after_the_other(tmp_path):
+    repository_with(tmp_path, "one two three. One two!\n" * 10)
+    for stage in ("tokenize", "vocab", "encode"):
+        done = run_stage(tmp_path, stage)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "data/vocab/vocab.tsv").read_text() == "one\t20\ntwo\t20\nthree\t10\n"
+    encoded = json.loads((tmp_path / "data/encode/manifest.json").read_text())
+    assert (encoded["num_tokens"], encoded["num_sentences"]) == (50, 20)
+
+
+def test_a_stage_that_fails_says_one_message_and_leaves_nothing(tmp_path):
+    repository_with(tmp_path, "one\0two")
+    done = run_stage(tmp_path, "tokenize")
+    assert done.returncode == 1 and "error: data/download/corpus/tiny holds a NUL byte" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "data/tokenize").exists()
