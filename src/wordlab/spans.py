@@ -21,6 +21,7 @@ PAGE_LIMIT_BYTES = 1 << 26
 _READ_BYTES = 1 << 20
 _HEAD_BYTES = 1 << 16
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_DUMP_START = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?<(?:mediawiki[\s>]|page>)")
 _PAGE_END = b"</page>"
 
 
@@ -144,7 +145,7 @@ class _SpanReader:
 
 def read_dump_head(head: bytes) -> Dump | None:
     """Namespaces of a MediaWiki dump by the beginning of the file; None if it is something else."""
-    if b"<mediawiki" not in head[:4096] and b"<page>" not in head[:4096]:
+    if not _DUMP_START.match(head):
         return None
     found = re.findall(rb'<namespace key="(-?\d+)"[^>]*>([^<]+)</namespace>', head)
     return Dump(tuple((int(key), name.decode("utf-8", "replace")) for key, name in found))

@@ -12,16 +12,29 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from wordlab import tokenizers
-from wordlab.wordtable import WordTable, grown, hash_word, kernel
+from wordlab.wordtable import WordTable, grown, kernel
 
-# int64, because numba mixes unsigned and signed integers into floats.
-TOKEN, SINGLE, JOINER, SPACE, LINE = (
-    int(c) for c in (tokenizers.TOKEN, tokenizers.SINGLE, tokenizers.JOINER, tokenizers.SPACE, tokenizers.LINE)
-)
-TERMINATOR, WIDE, CLOSER, CONTROL = (
-    int(c) for c in (tokenizers.TERMINATOR, tokenizers.WIDE, tokenizers.CLOSER, tokenizers.CONTROL)
-)
+# Classes of characters, as bits. They stand here because numba caches a kernel for as long as its own file stays as it
+# is: all that a kernel is compiled from has to be in that file.
+TOKEN = 1
+"""Part of a token."""
+SINGLE = 2
+"""A token by itself."""
+JOINER = 4
+"""Part of a token where it stands between two characters of class TOKEN."""
+SPACE = 8
+"""White space."""
+LINE = 16
+"""Ends the line and with it the sentence."""
+TERMINATOR = 32
+"""Ends the sentence where white space or the end follows, closers aside, unless an abbreviation stands before."""
+WIDE = 64
+"""Ends the sentence whatever follows: the full-width marks of scripts without spaces."""
+CLOSER = 128
+"""Quotation mark or bracket that may stand between a terminator and the white space."""
+CONTROL = 256
+"""A control character: separates, and is counted."""
+
 FULL_STOP = ord(".")
 _TITLES = "mr mrs ms dr prof st rev hon gen col maj lt sgt capt cmdr adm gov sen rep pres supt mt ft"
 _OTHERS = "vs etc approx ca cf al ed eds vol fig pp inc ltd co corp jr sr dept est"
@@ -59,7 +72,6 @@ def count_tokens(text: bytes, classes: NDArray[np.uint16], lowercase_ascii: bool
     ids = np.empty(max(_BATCH_TOKENS, len(raw) // 5), dtype=np.int32)
     sentences = np.zeros(2 * _BATCH_TOKENS, dtype=np.int64)
     starts, stops = np.empty(_BATCH_TOKENS, dtype=np.int64), np.empty(_BATCH_TOKENS, dtype=np.int64)
-    hashes = np.empty(_BATCH_TOKENS, dtype=np.uint64)
     words = WordTable()
     position = num_tokens = num_sentences = num_control = 0
     while position < len(raw):
@@ -67,11 +79,11 @@ def count_tokens(text: bytes, classes: NDArray[np.uint16], lowercase_ascii: bool
             sentences = grown(sentences)
         if num_tokens + _BATCH_TOKENS > len(ids):
             ids = grown(ids)
-        output = (starts, stops, hashes, sentences)
+        output = (starts, stops, sentences)
         position, found, num_sentences, controls = _find_tokens(
-            raw, folded, classes, position, num_tokens, num_sentences, *output
+            raw, classes, position, num_tokens, num_sentences, *output
         )
-        words.add_slices(folded, starts[:found], stops[:found], hashes[:found], ids[num_tokens : num_tokens + found])
+        words.add_slices(folded, starts[:found], stops[:found], ids[num_tokens : num_tokens + found])
         num_tokens, num_control = num_tokens + found, num_control + controls
     if num_tokens > sentences[num_sentences]:
         num_sentences += 1
@@ -153,10 +165,10 @@ def _token_ends_sentence(text, start, stop, classes):
 
 
 @kernel
-def _find_tokens(text, folded, classes, position, num_tokens, num_sentences, starts, stops, hashes, sentences):
+def _find_tokens(text, classes, position, num_tokens, num_sentences, starts, stops, sentences):
     """Find the next tokens of the text, from `position` on, as many as `starts` has room for.
 
-    Sets their starts, stops and hashes, and the ends of sentences, given how many tokens and sentences came before.
+    Sets their starts and stops, and the ends of sentences, given how many tokens and sentences came before.
     Returns the new position, the number of tokens found, the new number of sentences, and of control characters found.
     """
     n = len(text)
@@ -182,7 +194,7 @@ def _find_tokens(text, folded, classes, position, num_tokens, num_sentences, sta
                     if not classes[after] & TOKEN:
                         break
                 last = character
-            starts[found], stops[found], hashes[found] = start, i, hash_word(folded, start, i)
+            starts[found], stops[found] = start, i
             found += 1
             if last & (TERMINATOR | WIDE | CLOSER):
                 sentence_ends = _token_ends_sentence(text, start, i, classes)

@@ -18,24 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-TOKEN = np.uint16(1)
-"""Part of a token."""
-SINGLE = np.uint16(2)
-"""A token by itself."""
-JOINER = np.uint16(4)
-"""Part of a token where it stands between two characters of class TOKEN."""
-SPACE = np.uint16(8)
-"""White space."""
-LINE = np.uint16(16)
-"""Ends the line and with it the sentence."""
-TERMINATOR = np.uint16(32)
-"""Ends the sentence where white space or the end follows, closers aside, unless an abbreviation stands before."""
-WIDE = np.uint16(64)
-"""Ends the sentence whatever follows: the full-width marks of scripts without spaces."""
-CLOSER = np.uint16(128)
-"""Quotation mark or bracket that may stand between a terminator and the white space."""
-CONTROL = np.uint16(256)
-"""A control character: separates, and is counted."""
+from wordlab.tokencount import CLOSER, CONTROL, JOINER, LINE, SINGLE, SPACE, TERMINATOR, TOKEN, WIDE
 
 NUM_CODE_POINTS = 0x110000
 LINE_ENDS = "\n\r\x85\u2028\u2029"

@@ -83,7 +83,7 @@ def _eight_or_fewer(text, start, stop):
 
 
 @kernel
-def hash_word(text, start, stop):
+def _hash_word(text, start, stop):
     """64 bits of hash of text[start:stop], UTF-8."""
     value = _SEED ^ np.uint64(stop - start)
     i = start
@@ -95,7 +95,7 @@ def hash_word(text, start, stop):
 
 
 @kernel
-def find_slot(slots, value, text, start, stop, offsets, utf8):
+def _find_slot(slots, value, text, start, stop, offsets, utf8):
     """Slot of the word text[start:stop] with hash `value`: where it is, or the empty one where it belongs."""
     mask = np.uint64(len(slots) - 1)
     position = (value >> _HALF) & mask
@@ -124,13 +124,13 @@ def _equal(text, start, stop, utf8, first, last):
 
 
 @kernel
-def slot_entry(value, word):
+def _slot_entry(value, word):
     """What a slot holds for word id `word` with hash `value`."""
     return ((value & _LOW) << _HALF) | np.uint64(word + 1)
 
 
 @kernel
-def entry_word(entry):
+def _entry_word(entry):
     """Word id in a slot; -1 if it is empty."""
     return np.int64(entry & _LOW) - 1
 
@@ -145,8 +145,10 @@ def grown(array: NDArray[Any]) -> NDArray[Any]:
 @kernel
 def _rehash(slots, offsets, utf8, num_words):
     for word in range(num_words):
-        value = hash_word(utf8, offsets[word], offsets[word + 1])
-        slots[find_slot(slots, value, utf8, offsets[word], offsets[word + 1], offsets, utf8)] = slot_entry(value, word)
+        value = _hash_word(utf8, offsets[word], offsets[word + 1])
+        slots[_find_slot(slots, value, utf8, offsets[word], offsets[word + 1], offsets, utf8)] = _slot_entry(
+            value, word
+        )
 
 
 def rehashed(num_slots: int, offsets: NDArray[np.int64], utf8: NDArray[np.uint8], num_words: int) -> NDArray[np.uint64]:
@@ -157,9 +159,9 @@ def rehashed(num_slots: int, offsets: NDArray[np.int64], utf8: NDArray[np.uint8]
 
 
 @kernel
-def _hash_words(offsets, utf8, values):
+def _hash_words(text, starts, stops, values):
     for i in range(len(values)):
-        values[i] = hash_word(utf8, offsets[i], offsets[i + 1])
+        values[i] = _hash_word(text, starts[i], stops[i])
 
 
 @kernel
@@ -178,11 +180,11 @@ def _add_words(slots, offsets, utf8, num_words, text, starts, stops, values, ids
     for i in range(len(ids)):
         _ask_for_slot(slots, values, i)
         start, stop = starts[i], stops[i]
-        slot = find_slot(slots, values[i], text, start, stop, offsets, utf8)
-        word = entry_word(slots[slot])
+        slot = _find_slot(slots, values[i], text, start, stop, offsets, utf8)
+        word = _entry_word(slots[slot])
         if word < 0:
             word = num_words
-            slots[slot] = slot_entry(values[i], word)
+            slots[slot] = _slot_entry(values[i], word)
             for j in range(stop - start):
                 utf8[offsets[word] + j] = text[start + j]
             offsets[word + 1] = offsets[word] + stop - start
@@ -195,7 +197,7 @@ def _add_words(slots, offsets, utf8, num_words, text, starts, stops, values, ids
 def _find_words(slots, offsets, utf8, text, starts, stops, values, ids):
     for i in range(len(ids)):
         _ask_for_slot(slots, values, i)
-        ids[i] = entry_word(slots[find_slot(slots, values[i], text, starts[i], stops[i], offsets, utf8)])
+        ids[i] = _entry_word(slots[_find_slot(slots, values[i], text, starts[i], stops[i], offsets, utf8)])
 
 
 class WordTable:
@@ -222,21 +224,18 @@ class WordTable:
     def add(self, words: pa.LargeStringArray) -> NDArray[np.int32]:
         """Ids of `words`, shape (len(words),); those not seen before get the next ids."""
         bounds, utf8 = string_buffers(words)
-        ids, values = _ids_and_hashes(bounds, utf8)
-        self.add_slices(utf8, bounds[:-1], bounds[1:], values, ids)
+        ids = np.empty(len(words), dtype=np.int32)
+        self.add_slices(utf8, bounds[:-1], bounds[1:], ids)
         return ids
 
     def add_slices(
-        self,
-        text: NDArray[np.uint8],
-        starts: NDArray[np.int64],
-        stops: NDArray[np.int64],
-        values: NDArray[np.uint64],
-        ids: NDArray[np.int32],
+        self, text: NDArray[np.uint8], starts: NDArray[np.int64], stops: NDArray[np.int64], ids: NDArray[np.int32]
     ) -> None:
-        """The same for words text[starts[i]:stops[i]], in ascending order, with hashes `values`; sets `ids`."""
+        """The same for words text[starts[i]:stops[i]], in ascending order; sets `ids`."""
         if len(ids) == 0:
             return
+        values = np.empty(len(ids), dtype=np.uint64)
+        _hash_words(text, starts, stops, values)
         self.reserve(len(ids), int(stops[-1] - starts[0]))
         state = (self.slots, self.offsets, self.utf8, self.num_words)
         self.num_words = _add_words(*state, text, starts, stops, values, ids)
@@ -245,19 +244,11 @@ class WordTable:
     def find(self, words: pa.LargeStringArray) -> NDArray[np.int32]:
         """Ids of `words`, shape (len(words),); -1 for those never added."""
         bounds, utf8 = string_buffers(words)
-        ids, values = _ids_and_hashes(bounds, utf8)
+        ids, values = np.empty(len(words), dtype=np.int32), np.empty(len(words), dtype=np.uint64)
+        _hash_words(utf8, bounds[:-1], bounds[1:], values)
         _find_words(self.slots, self.offsets, self.utf8, utf8, bounds[:-1], bounds[1:], values, ids)
         return ids
 
     def words(self) -> pa.LargeStringArray:
         """All words, by id. Views of the table: add nothing while they are in use."""
         return string_array(self.offsets[: self.num_words + 1], self.utf8[: self.offsets[self.num_words]])
-
-
-def _ids_and_hashes(
-    offsets: NDArray[np.int64], utf8: NDArray[np.uint8]
-) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
-    """Room for the ids of these words, and their hashes."""
-    values = np.empty(len(offsets) - 1, dtype=np.uint64)
-    _hash_words(offsets, utf8, values)
-    return np.empty(len(values), dtype=np.int32), values
