@@ -10,7 +10,6 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
 run: setup
 	dvc repro
-	@python -m wordlab.cli results
 
 test: setup
 	pytest
