@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from wordlab.errors import ResourceError
-from wordlab.stage import available_cores
+from wordlab.stage import available_cores, end_with_parent
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -26,7 +26,8 @@ def map_in_processes(function: Callable[[Task], Result], tasks: Iterable[Task], 
     if workers == 1:
         yield from map(function, tasks)
         return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as executor:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as executor:
         try:
             yield from bounded_map(executor, function, tasks, workers + 1)
         except BrokenProcessPool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +16,8 @@ from wordlab.errors import WordlabError
 
 def run_stage(main: Callable[[], None]) -> None:
     """Call `main`; print a WordlabError as one message without a traceback and exit with status 1."""
+    if "DVC_STAGE" in os.environ:
+        end_with_parent()
     try:
         main()
     except WordlabError as error:
@@ -22,6 +26,15 @@ def run_stage(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("\nstopped from the keyboard", file=sys.stderr, flush=True)
         raise SystemExit(130) from None
+
+
+def end_with_parent() -> None:
+    """Ask the kernel to end this process when the one that started it is gone.
+
+    A killed DVC would leave its stage running, and the next `dvc repro` would start a second one on the same output.
+    """
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def say(message: str) -> None:
