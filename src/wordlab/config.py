@@ -236,7 +236,7 @@ class _Loader(yaml.SafeLoader):
     """SafeLoader that reads numbers as YAML 1.2 does and refuses a key given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
                 raise ConfigError(f"params.yaml: key {key!r} is given twice, line {node.start_mark.line + 1}.")
