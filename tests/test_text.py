@@ -77,7 +77,8 @@ def test_dumps_are_cut_at_pages(tmp_path):
 def test_namespaces_are_read_from_the_head_of_a_dump():
     head = '<mediawiki><namespace key="-2">Medium</namespace><namespace key="0" /><namespace key="6">Datei</namespace>'
     assert read_dump_head(head.encode()).namespaces == ((-2, "Medium"), (6, "Datei"))
-    assert read_dump_head(b"The <b>page</b> of a book") is None
+    assert read_dump_head(b"<page>\n<title>a dump without its head</title>") is not None
+    assert read_dump_head(b"How <mediawiki> dumps hold a <page>") is None
 
 
 def normalized(path, invalid_bytes="error", shard_bytes=1 << 20):

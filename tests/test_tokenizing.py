@@ -17,8 +17,8 @@ import pytest
 from text_helpers import read_sentences, sentencepiece_config, tokenize_config, tokenized, written
 
 from wordlab.artifacts import read_manifest, write_manifest
-from wordlab.errors import ConfigError, CorpusError
-from wordlab.parallel import bounded_map
+from wordlab.errors import ConfigError, CorpusError, ResourceError
+from wordlab.parallel import bounded_map, map_in_processes
 from wordlab.pieces import Sample, draw_sample, place_hashes
 from wordlab.shards import DICTIONARY_SCHEMA, map_batch
 from wordlab.tokenizing import tokenize_corpus
@@ -56,14 +56,14 @@ def test_dictionaries_count_their_shard(tmp_path):
     assert batch.to_pydict() == {"word": ["b", "a", "c", "é"], "count": [2, 2, 1, 3]}
 
 
-@pytest.mark.parametrize("tokenizer", ["words", "sentencepiece"])
-def test_one_and_three_workers_write_the_same_bytes(tmp_path, tokenizer):
+@pytest.mark.parametrize(("tokenizer", "workers"), [("words", 3), ("sentencepiece", 2)])
+def test_one_worker_and_several_write_the_same_bytes(tmp_path, tokenizer, workers):
     files = [written(tmp_path / "a.txt", story(400)), written(tmp_path / "b.txt", story(200, seed=2))]
     pieces = sentencepiece_config(vocab_size=60)
     config = tokenize_config(tokenizer=tokenizer, shard_bytes=7000, sentences="punctuation", sentencepiece=pieces)
-    contents = [tokenize_corpus(files, config, tmp_path / f"out-{workers}", workers) for workers in (1, 3)]
+    contents = [tokenize_corpus(files, config, tmp_path / f"out-{n}", n) for n in (1, workers)]
     assert contents[0] == contents[1] and len(contents[0]["shards"]) > 4
-    assert hashes(tmp_path / "out-1") == hashes(tmp_path / "out-3")
+    assert hashes(tmp_path / "out-1") == hashes(tmp_path / f"out-{workers}")
 
 
 def test_compressed_text_gives_the_same_tokens(tmp_path):
@@ -159,6 +159,11 @@ def test_bounded_map_keeps_order_and_takes_no_more_than_it_may():
         results = bounded_map(executor, lambda i: i * i, tasks(), max_pending=4)
         assert next(results) == 0 and len(taken) == 4
         assert list(results) == [i * i for i in range(1, 20)]
+
+
+def test_a_killed_worker_says_what_to_lower():
+    with pytest.raises(ResourceError, match=r"worker process was killed, .* lower run.workers or tokenize.shard_bytes"):
+        list(map_in_processes(os._exit, [1, 1], 2))
 
 
 def test_sentencepiece_splits_into_its_pieces(tmp_path):

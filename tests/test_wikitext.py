@@ -17,6 +17,7 @@ STRIPPED = [
     ("[[Star Trek: Voyager]] and [[A: B|label]]", "Star Trek: Voyager and label"),
     ("see [[:Category:Dogs|dogs]], [[:Category:Cats]]", "see dogs, Category:Cats"),
     ("x[[Image:a.jpg|thumb|A [[nested]] caption with [[A: B]]]]y", "xy"),
+    ("[[Image:a.jpg|a [http://x.example source] of [[b]]]]y [http://x.example [[c]] d]", "y c d"),
     ("[[Datei:a.jpg]][[Kategorie:Hunde]][[fr:Chien]][[zh-min-nan:Káu]]dog", "dog"),
     ("[http://example.org the label] [https://example.org] http://bare.example.org/x end", "the label end"),
     ("''italic'' '''bold''' '''''both''''' don't", "italic bold both don't"),
@@ -31,7 +32,7 @@ STRIPPED = [
     ("a<!-- hidden -->b<!-- never closed", "ab"),
     ("H<sub>2</sub>O<br>next<br/>line", "H2O next line"),
     ("caf&eacute; &amp; &ndash; a &lt; b", "café & – a < b"),
-    ("==Heading==\n* item\n## [[deep]] item\n----\n: indented", "Heading item deep item indented"),
+    ("==Heading==\n* item\n:===## [[deep]] item===\n----\n: indented", "Heading item deep item indented"),
     ("__NOTOC__ Rome ({{lang|la|Roma}}) was (, ;) built", "Rome was built"),
     ("if a < b and b > c", "if a < b and b > c"),
     ("| stray cell of a broken table\nrest", "rest"),
@@ -94,8 +95,8 @@ def test_the_last_revision_of_a_page_counts():
     "unit",
     [
         "{{", "}}", "{|\n", "\n{|", "\n|}", "[[", "]]", "[[a|", "[[Image:a|", "[http://a ", "http://", "<ref", "<ref>",
-        "<math>", "<!--", "-->", "<", "<b", "'", "=", "\n=", "=  ", "\n*", "(", "( ,", "&", "&amp", "_", "__A", "{{a|[[b|",
-        "\n|", "\n   ", "#", " ",
+        "<math>", "<!--", "-->", "<", "<b", "'", "=", "\n=", "=  ", "\n*", "(", "( ,", "&", "&amp", "_", "__A",
+        "{{a|[[b|", "\n|", "\n   ", "#", " ",
     ],
 )  # fmt: skip
 def test_hostile_pages_take_linear_time(unit):

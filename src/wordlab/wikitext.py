@@ -34,7 +34,7 @@ _ANY_LINK = re.compile(r"\[\[([^\[\]|]*+)(\|[^\[\]]*+)?\]\]")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z]++)*+|simple")
 _EXTERNAL_LINK = re.compile(r"\[(?:https?|ftps?|news|irc|mailto)?:?//[^\s\[\]]*+([^\[\]\n]*+)\]")
 _BARE_URL = re.compile(r"(?:https?|ftp)://[^\s<>\[\]|]++")
-_LINE_MARKS = re.compile(r"\n(?:[*#:;]++|=++|-{4,}+|[ \t]*+\|[^\n]*+)")
+_LINE_MARKS = re.compile(r"\n(?:[*#:;=]++|-{4,}+|[ \t]*+\|[^\n]*+)")
 _HEADING_END = re.compile(r"=++[ \t]*+(?=\n)")
 _EMPHASIS = re.compile(r"''++")
 _BREAKING_TAG = re.compile(
@@ -204,6 +204,7 @@ def _resolve_links(text: str, names: dict[str, int]) -> str:
                 return ""
         return label.rpartition("|")[2] or target if label else target.lstrip(":")
 
+    text = _EXTERNAL_LINK.sub(r"\1", text)  # those in captions, and once more those whose labels hold links
     text = _PLAIN_LINK.sub(r"\1", text)
     for _ in range(2):  # a caption may hold a link with a colon
         text = _ANY_LINK.sub(replacement, text)
