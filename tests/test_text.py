@@ -30,6 +30,20 @@ def test_shards_are_whole_lines_and_all_of_them(tmp_path_factory, lines, shard_b
         assert b"\n" not in shard[shard_bytes - 1 : -1]
 
 
+@pytest.mark.parametrize("read_bytes", [1, 3, 64])
+@pytest.mark.parametrize("find_dumps", [False, True])
+def test_cuts_do_not_depend_on_how_the_file_is_read(tmp_path, monkeypatch, read_bytes, find_dumps):
+    page = "<page>{}</page>\n"
+    text = "<mediawiki>\n" + "".join(page.format("x y\n" * (i % 7)) for i in range(60)) + "z" * 90 + "\n<page>end"
+    source = written(tmp_path / "dump.xml", text)
+    monkeypatch.setattr(spans, "LINE_LIMIT_BYTES", 30)
+    monkeypatch.setattr(spans, "PAGE_LIMIT_BYTES", 30)
+    expected = shard_data([source], 25, find_dumps)
+    monkeypatch.setattr(spans, "_READ_BYTES", read_bytes)
+    assert shard_data([source], 25, find_dumps) == expected
+    assert b"".join(part for parts in expected for part in parts) == text.encode()
+
+
 def test_small_files_share_a_shard_and_large_ones_are_cut(tmp_path):
     files = [written(tmp_path / str(i), f"file {i}\n" * n) for i, n in enumerate([1, 1, 3, 0, 1])]
     tasks = list(cut_into_shards(files, 20, False))
@@ -54,8 +68,13 @@ def test_compressed_files_are_cut_alike(tmp_path):
         ("é".encode() * 7, ["é".encode() * 5, "éé".encode()]),
     ],
 )
-def test_a_line_without_end_is_cut_at_white_space_or_between_characters(tmp_path, monkeypatch, data, expected):
+@pytest.mark.parametrize("read_bytes", [1, 5, 1 << 20])
+def test_a_line_without_end_is_cut_at_white_space_or_between_characters(
+    tmp_path, monkeypatch, data, expected, read_bytes
+):
     monkeypatch.setattr(spans, "LINE_LIMIT_BYTES", 7)
+    monkeypatch.setattr(spans, "_READ_BYTES", read_bytes)
+    monkeypatch.setattr(spans, "_HEAD_BYTES", 3)
     tasks = list(cut_into_shards([written(tmp_path / "long", data)], 4, False))
     assert [task.spans[0].data for task in tasks] == expected
     assert [task.spans[0].cut for task in tasks] == [True] * (len(expected) - 1) + [False]

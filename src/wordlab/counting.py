@@ -14,6 +14,7 @@ from wordlab.artifacts import fingerprint, output_folder, read_manifest, write_a
 from wordlab.config import VocabConfig
 from wordlab.errors import CorpusError
 from wordlab.shards import DICTIONARY_SCHEMA, map_batch
+from wordlab.stage import progress
 from wordlab.vocab import SamplingTables, Vocab
 from wordlab.wordtable import WordTable
 
@@ -46,7 +47,7 @@ def merge_dictionaries(tokenize_folder: Path, num_shards: int) -> tuple[pa.Large
     """Distinct words, in the order of first appearance, and their counts. Holds one dictionary at a time."""
     table = WordTable()
     counts = np.zeros(1024, dtype=np.int64)
-    for index in range(num_shards):
+    for index in progress(num_shards, "shard", "vocab", iterable=range(num_shards)):
         batch = map_batch(tokenize_folder / f"dictionary-{index:05d}.arrow", DICTIONARY_SCHEMA, "tokenize")
         ids = table.add(batch.column(0))
         if len(table) > len(counts):

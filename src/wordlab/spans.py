@@ -118,20 +118,17 @@ class _SpanReader:
     def _find_cut(self, room: int) -> tuple[int, bool]:
         """Size of the next span, and whether it is cut at a bad place."""
         mark, limit = (_PAGE_END, PAGE_LIMIT_BYTES) if self._dump else (b"\n", LINE_LIMIT_BYTES)
-        searched = max(0, room - len(mark))
-        while searched < room + limit:
-            self._fill(min(searched + _READ_BYTES, room + limit))
-            found = self._buffer.find(mark, searched, room + limit)
+        searched, stop = max(0, room - len(mark)), room + limit
+        while True:
+            found = self._buffer.find(mark, searched, stop)
             if found >= 0:
                 return found + len(mark), False
+            if len(self._buffer) > stop:
+                return self._last_white_space(room, stop), True
             if self._ended:
-                break
-            searched = max(searched + 1, len(self._buffer) - len(mark))
-            if len(self._buffer) >= room + limit:
-                break
-        if self._ended and len(self._buffer) <= room + limit:
-            return len(self._buffer), False
-        return self._last_white_space(room, room + limit), True
+                return len(self._buffer), False
+            searched = max(searched, len(self._buffer) - len(mark) + 1)
+            self._fill(len(self._buffer) + 1)
 
     def _last_white_space(self, first: int, stop: int) -> int:
         """Where to cut text[first:stop] if need be: behind its last white space, else before a whole character."""

@@ -23,6 +23,7 @@ from wordlab.config import TokenizeConfig
 from wordlab.errors import CorpusError
 from wordlab.parallel import map_in_processes
 from wordlab.pieces import count_pieces, train_pieces
+from wordlab.rawtext import sniff_format
 from wordlab.shards import DICTIONARY_SCHEMA, write_batch, write_sentences
 from wordlab.spans import ShardTask, cut_into_shards
 from wordlab.stage import progress, say
@@ -54,7 +55,8 @@ def tokenize_corpus(files: Sequence[Path], config: TokenizeConfig, out_folder: P
         if config.tokenizer == "sentencepiece":
             train_pieces(_tasks(files, config, announce=False), config, folder, workers)
         work = functools.partial(tokenize_shard, config=config, folder=folder)
-        reports = list(_with_progress(map_in_processes(work, _tasks(files, config), workers)))
+        done = map_in_processes(work, _tasks(files, config), workers)
+        reports = list(_with_progress(done, total_bytes(files)))
         content = _manifest_content(reports)
         if content["num_tokens"] == 0:
             raise CorpusError(_no_tokens_message(files, reports))
@@ -72,8 +74,15 @@ def _tasks(files: Sequence[Path], config: TokenizeConfig, announce: bool = True)
         yield task
 
 
-def _with_progress(reports: Iterator[ShardReport]) -> Iterator[ShardReport]:
-    with progress(None, "B", "tokenize") as bar:
+def total_bytes(files: Sequence[Path]) -> int | None:
+    """Bytes of text in the files; None where that is not known before they are decompressed."""
+    if any(sniff_format(path) != "text" for path in files):
+        return None
+    return sum(path.stat().st_size for path in files)
+
+
+def _with_progress(reports: Iterator[ShardReport], total: int | None) -> Iterator[ShardReport]:
+    with progress(total, "B", "tokenize") as bar:
         for report in reports:
             bar.update(report.raw_bytes)
             yield report
