@@ -5,6 +5,7 @@ from pathlib import Path
 
 from wordlab.artifacts import write_json
 from wordlab.config import load_params
+from wordlab.errors import ConfigError
 from wordlab.machine import choose_device, peak_memory_bytes, provenance
 from wordlab.stage import run_stage, say
 from wordlab.training import TrainingData, resolve_threads, save_curve, save_model, train_model
@@ -14,6 +15,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, required=True, help="seed of the random choices")
     seed = parser.parse_args().seed
+    if not 0 <= seed < 1 << 63:
+        raise ConfigError(f"--seed is {seed}, but must be from 0 to 2^63 - 1. Choose another, in params.yaml: seeds.")
     params = load_params()
     device, reason = choose_device(params.run.device)
     say(reason)
@@ -36,9 +39,8 @@ def main() -> None:
         **provenance(),
     }
     write_json(Path(f"metrics/run/seed-{seed}.json"), run)
-    say(
-        f"seed {seed}: loss {trained.curve[-1].loss:.4f}, {words / trained.seconds / 1e6:.2f} M words/s on {threads} threads"
-    )
+    speed = words / trained.seconds / 1e6
+    say(f"seed {seed}: loss {trained.curve[-1].loss:.4f}, {speed:.2f} M words/s on {threads} threads")
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ ARCHES = (("skipgram", "exact"), ("cbow", "exact"), ("cbow", "word2vec"))
 EDGES = ("cut", "drop", "pad")
 MODES = tuple((arch, gradient, edges) for arch, gradient in ARCHES for edges in EDGES)
 """Every method there is: arch, cbow_gradient, window_edges."""
+WORDS_PER_TOPIC = 10
 
 
 def model_config(arch: str = "skipgram", gradient: str = "exact", edges: str = "cut", **changes: Any) -> ModelConfig:
@@ -217,6 +218,15 @@ def relative_error(found: Result, right: Result, start: NDArray[np.float32]) -> 
     """
     unit = max(np.abs(right.table - start).max(), np.abs(start).max() / 20)
     return float(np.abs(found.table - right.table).max() / unit)
+
+
+def topic_sentences(number: int, seed: int = 0) -> list[list[int]]:
+    """Sentences of 4 to 12 words, each about one of two topics: words 0 to 9, or 10 to 19."""
+    rng = np.random.default_rng(seed)
+    return [
+        (rng.integers(0, WORDS_PER_TOPIC, rng.integers(4, 13)) + WORDS_PER_TOPIC * (i % 2)).tolist()
+        for i in range(number)
+    ]
 
 
 def write_data(
