@@ -1,0 +1,185 @@
+"""One measured run of one program: what to do, as JSON, and what came of it.
+
+A job runs in a fresh process (`python -m benchmarks.worker`), so that no program profits from or suffers under what ran
+before it. The process prepares (imports, compiled functions, gensim's vocabulary), says so, and waits for the word to
+start: this is how two processes begin together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmarks.corpus import BenchCorpus
+from wordlab.config import LearningRates, ModelConfig, Params, TrainConfig, VocabConfig
+from wordlab.errors import WordlabError
+
+ROOT = Path(__file__).parents[1]
+READY = "ready"
+LEAVE_SECONDS = 60
+"""A worker that has reported must have ended after this time."""
+ARCHITECTURES: tuple[Literal["skipgram"], Literal["cbow"]] = ("skipgram", "cbow")
+AVX512 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+"""What OpenBLAS's kernels for SkylakeX need. On some CPUs that have it all it takes slower ones by itself."""
+
+
+class BenchmarkError(WordlabError):
+    """A measured program failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What one process is to do. Paths are absolute."""
+
+    program: Literal["ours", "gensim", "racing"]
+    model: ModelConfig
+    train: TrainConfig
+    sampling: VocabConfig
+    seed: int
+    threads: int
+    vocab_folder: Path
+    encode_folder: Path
+    text: Path
+    """The same corpus as text, for gensim."""
+    save: Path | None = None
+    """Where to write the input vectors, .npy, rows in the order of the vocabulary; None: nowhere."""
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> Job:
+        tree = json.loads(text)
+        train = {**tree["train"], "lr": LearningRates(**tree["train"]["lr"])}
+        typed = {
+            "model": ModelConfig(**tree["model"]),
+            "train": TrainConfig(**train),
+            "sampling": VocabConfig(**tree["sampling"]),
+            **{name: Path(tree[name]) for name in ("vocab_folder", "encode_folder", "text")},
+            "save": Path(tree["save"]) if tree["save"] else None,
+        }
+        return cls(**{**tree, **typed})
+
+    @property
+    def lr(self) -> float:
+        """Starting learning rate of the job's architecture."""
+        return float(getattr(self.train.lr, self.model.arch))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What one run took. The timer encloses training alone."""
+
+    wall_seconds: float
+    cpu_seconds: float
+    """User and system time of all threads of the process."""
+    raw_words: int
+    """Tokens of the vocabulary read, all epochs, before subsampling."""
+    trained_words: float
+    """Those that survived subsampling; ours and racing: in expectation."""
+    peak_memory_bytes: int
+    subsampling_seconds: float = 0.0
+    """Time for subsampling that wall_seconds leaves out (racing alone)."""
+
+
+def make_job(
+    program: Literal["ours", "gensim", "racing"],
+    arch: Literal["skipgram", "cbow"],
+    params: Params,
+    corpus: BenchCorpus,
+    text: Path,
+    *,
+    threads: int,
+    seed: int,
+    epochs: int | None = None,
+    lr: float | None = None,
+    save: Path | None = None,
+) -> Job:
+    """A job with the values of params.yaml, but for those given."""
+    rates = params.train.lr if lr is None else dataclasses.replace(params.train.lr, **{arch: lr})
+    return Job(
+        program=program,
+        model=dataclasses.replace(params.model, arch=arch),
+        train=dataclasses.replace(params.train, lr=rates, epochs=epochs or params.train.epochs),
+        sampling=params.vocab,
+        seed=seed,
+        threads=threads,
+        vocab_folder=corpus.vocab_folder,
+        encode_folder=corpus.encode_folder,
+        text=text,
+        save=save,
+    )
+
+
+def run_together(jobs: Sequence[Job]) -> list[Measured]:
+    """Run each job in a process of its own, all starting their timers at once. Raises BenchmarkError if one fails."""
+    with contextlib.ExitStack() as stack:
+        workers = [stack.enter_context(_worker("train", job.to_json(), environment(job))) for job in jobs]
+        for worker in workers:
+            _read(worker, READY)
+        for worker in workers:
+            assert worker.stdin
+            worker.stdin.write("go\n")
+            worker.stdin.flush()
+        return [Measured(**json.loads(_read(worker))) for worker in workers]
+
+
+def run_worker(kind: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Run another kind of work than training in a fresh process and return what it reports."""
+    with _worker(kind, json.dumps(spec, default=str), environment(None)) as worker:
+        found: dict[str, Any] = json.loads(_read(worker))
+        return found
+
+
+def environment(job: Job | None) -> dict[str, str]:
+    """Environment of a worker: one BLAS thread for all, as many numba threads as the job has."""
+    paths = [str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+    if job is not None and job.program == "racing":
+        variables["NUMBA_NUM_THREADS"] = str(job.threads)
+        if cpu_flags() >= AVX512:
+            variables["OPENBLAS_CORETYPE"] = "SkylakeX"
+    return variables
+
+
+def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
+    """What the processor can do, in the kernel's words; empty where it does not tell."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return set()
+    return next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), set())
+
+
+@contextlib.contextmanager
+def _worker(kind: str, spec: str, variables: Mapping[str, str]) -> Any:
+    """A worker process, whose errors go where ours go; killed if it is still there at the end."""
+    command = [sys.executable, "-m", "benchmarks.worker", kind, spec]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, env=dict(variables), stdin=pipe, stdout=pipe, text=True) as worker:
+        try:
+            yield worker
+            worker.communicate(timeout=LEAVE_SECONDS)
+        finally:
+            worker.kill()
+
+
+def _read(worker: subprocess.Popen[str], wanted: str | None = None) -> str:
+    """The worker's next line. Raises BenchmarkError where it ended instead, or said something else than `wanted`."""
+    assert worker.stdout
+    line = worker.stdout.readline().strip()
+    if not line:
+        raise BenchmarkError(
+            f"A measured program ended with status {worker.wait()} before it had reported; what it said is above. "
+            "See whether memory was short (dmesg), then run the benchmark again."
+        )
+    assert wanted is None or line == wanted, line
+    return line

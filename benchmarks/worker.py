@@ -1,0 +1,64 @@
+"""A measured process: `python -m benchmarks.worker KIND SPEC`, started by benchmarks/jobs.py.
+
+Standard output carries the reports alone, one a line; whatever a program prints goes to standard error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.jobs import READY, Job, Measured
+from wordlab.stage import run_stage
+
+Train = Callable[[], tuple[Measured, Any]]
+"""Trains once; returns what it took and the input vectors, rows in the order of the vocabulary."""
+PROGRAMS = {"ours": "benchmarks.ours", "gensim": "benchmarks.peers", "racing": "benchmarks.racing_run"}
+"""Program -> module with `prepare(job) -> Train`, imported only where it is measured."""
+
+
+def main() -> None:
+    kind, spec = sys.argv[1:]
+    with reports() as report:
+        if kind == "train":
+            train(Job.from_json(spec), report)
+        else:
+            module = importlib.import_module("benchmarks.preprocessing_run")
+            report(json.dumps(module.WORK[kind](json.loads(spec))))
+
+
+def train(job: Job, report: Callable[[str], None]) -> None:
+    """Prepare, wait for the word on standard input, train, report."""
+    run: Train = importlib.import_module(PROGRAMS[job.program]).prepare(job)
+    report(READY)
+    if not sys.stdin.readline():  # the benchmark has ended
+        return
+    measured, vectors = run()
+    if job.save:
+        np.save(job.save, np.ascontiguousarray(vectors, dtype=np.float32))
+    report(json.dumps(dataclasses.asdict(measured)))
+
+
+@contextlib.contextmanager
+def reports() -> Any:
+    """A function that prints a line on standard output, from which all other output is turned away meanwhile."""
+    with os.fdopen(os.dup(1), "w") as stream:
+        os.dup2(2, 1)
+
+        def report(line: str) -> None:
+            stream.write(line + "\n")
+            stream.flush()
+
+        yield report
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,283 @@
+"""Every benchmark, end to end, on a corpus of some thousand made-up sentences. What is measured there means nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchmarks import bench, jobs, models, preprocessing, quality, readme, speed
+from benchmarks.corpus import BenchCorpus
+from benchmarks.jobs import BenchmarkError, Job, Measured
+from benchmarks.preprocessing_run import WORK
+from benchmarks.targets import Difference, Median, difference
+from benchmarks.worker import PROGRAMS
+from tests.project import WORDS, make_evaluation_sets
+from wordlab.artifacts import read_json, write_manifest
+from wordlab.config import Params, load_params
+from wordlab.counting import build_vocab
+from wordlab.encoding import encode_corpus
+from wordlab.errors import ArtifactError, WordlabError
+from wordlab.tokenizing import tokenize_corpus
+
+PARAMS = Path(__file__).parents[1] / "params.yaml"
+SETS = "[google-analogies, wordsim353, men, rg65]"
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with params.yaml and what download, tokenize, vocab and encode leave in data/."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    head, _, rest = PARAMS.read_text(encoding="utf-8").partition("  evaluation_sets:")
+    text = f"{head}  evaluation_sets: {SETS}\n\ntokenize:{rest.partition('tokenize:')[2]}".replace("dim: 100", "dim: 8")
+    (folder / "params.yaml").write_text(text, encoding="utf-8")
+    params = load_params(folder / "params.yaml")
+    data = folder / "data"
+    make_evaluation_sets(data / "download")
+    raw = make_raw_corpus(data / "download" / "corpus")
+    tokenize_corpus([raw], params.tokenize, data / "tokenize", 1)
+    build_vocab(data / "tokenize", params.vocab, data / "vocab")
+    encode_corpus(data / "tokenize", data / "vocab" / "words.arrow", params.encode, data / "encode")
+    return folder
+
+
+def make_raw_corpus(folder: Path) -> Path:
+    """Sentences of random words, in which those of the evaluation sets are frequent."""
+    folder.mkdir()
+    draw = random.Random(1)
+    words = [*WORDS, *(f"word{chr(97 + n % 26)}{chr(97 + n // 26)}" for n in range(100))]
+    path = folder / "toy"
+    path.write_text("".join(" ".join(draw.choices(words, k=draw.randint(2, 20))) + " .\n" for _ in range(2000)))
+    files = [{"path": "toy", "format": "text", "size_bytes": path.stat().st_size}]
+    about = {"name": "toy", "language": "none", "licence": "none", "own": False, "files": files}
+    write_manifest(folder, "download", {"corpus": about})
+    return path
+
+
+@pytest.fixture
+def project(pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder whose data is the pipeline's, and programs that run in this process."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_bytes((pipeline / "params.yaml").read_bytes())
+    (tmp_path / "data").symlink_to(pipeline / "data")
+    for module in (speed, models):
+        monkeypatch.setattr(module, "run_together", run_in_this_process)
+    monkeypatch.setattr(
+        preprocessing, "run_worker", lambda kind, spec: WORK[kind](json.loads(json.dumps(spec, default=str)))
+    )
+    monkeypatch.setattr(preprocessing, "WORKERS", 1)
+    return tmp_path
+
+
+def run_in_this_process(wanted: Sequence[Job]) -> list[Measured]:
+    """What jobs.run_together does, one after the other and without processes."""
+    found = []
+    for job in wanted:
+        job = Job.from_json(job.to_json())
+        measured, vectors = importlib.import_module(PROGRAMS[job.program]).prepare(job)()
+        if job.save:
+            np.save(job.save, vectors)
+        found.append(measured)
+    return found
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
+    """Run benchmarks.bench; the message of the error it ends with, if any: toys miss most targets."""
+    monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+    try:
+        bench.main()
+    except WordlabError as error:
+        return str(error)
+    return ""
+
+
+def load(pipeline: Path) -> tuple[BenchCorpus, Params]:
+    params = load_params(pipeline / "params.yaml")
+    return BenchCorpus.open(pipeline / "data/vocab", pipeline / "data/encode", params.vocab), params
+
+
+def test_speed_measures_every_program_and_tells_what_was_missed(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(speed, "available_cores", lambda: 2)
+    error = run(monkeypatch, "speed", "--rounds", "2")
+    result = read_json(project / "benchmarks/results/speed.json", "")
+    assert set(result["programs"]) == {program.name for program in speed.PROGRAMS}
+    assert set(result["ratios"]) == {ratio.name for ratio in speed.RATIOS}
+    assert len(result["rounds"]) == 2
+    tokens = result["corpus"]["num_tokens"]
+    for program in speed.PROGRAMS:
+        for measured in result["rounds"][0][program.name]:
+            # gensim's threads read whole batches of 10,000 words, a little beyond their parts of the file
+            too_many = program.program == "gensim" and program.threads * 10_000
+            assert 0 <= measured["raw_words"] - program.epochs * tokens <= too_many, program.name
+            assert 0 < measured["trained_words"] < measured["raw_words"], program.name
+            assert measured["peak_memory_bytes"] > 0
+    assert len(result["rounds"][0]["ours skipgram, 2 processes of 1 thread"]) == 2
+    missed = [target["name"] for target in result["targets"] if not target["met"]]
+    assert error == ("missed: " + "; ".join(missed) if missed else "")
+    assert len(result["targets"]) == len(speed.RATIOS) + 1
+    assert all(readme.table(table, Path()) for table in result["tables"])
+    assert "ours skipgram, 2 threads" in capsys.readouterr().out
+
+
+def test_quality_compares_with_the_better_rate_and_trains_nothing_twice(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("quality", "--seeds", "2", "--processes", "1")
+    assert run(monkeypatch, *options, "--programs", "gensim") == ""
+    assert not (project / "benchmarks").exists()
+    trained = sorted(path.name.rpartition("-")[0] for path in (project / "bench-out/models").iterdir())
+    assert len(trained) == 8 and trained[0] == "gensim-cbow-lr0.025-seed1"
+    run(monkeypatch, *options)
+    result = read_json(project / "benchmarks/results/quality.json", "")
+    for arch in ("skipgram", "cbow"):
+        found = result["architectures"][arch]
+        assert [len(program["seeds"]) for program in found["programs"].values()] == [2, 2, 2]
+        assert found["differences"]["wordsim353"]["low"] < found["differences"]["wordsim353"]["high"]
+    assert [target["found"] for target in result["targets"] if "SimLex" in target["name"]] == [
+        "not measured: the set is absent"
+    ] * 2
+    assert all(readme.table(table, Path()) for table in result["tables"])
+
+    def refuse(wanted: Sequence[Job]) -> list[Measured]:
+        raise AssertionError(f"{wanted} was trained before")
+
+    monkeypatch.setattr(models, "run_together", refuse)
+    run(monkeypatch, *options)
+    again = read_json(project / "benchmarks/results/quality.json", "")
+    assert again["architectures"] == result["architectures"]
+
+
+def test_preprocessing_measures_ours_and_gensims_count(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = run(monkeypatch, "preprocessing", "--rounds", "1")
+    result = read_json(project / "benchmarks/results/preprocessing.json", "")
+    (found,) = result["rounds"]
+    raw, plain, gensim = (found[name] for name in (preprocessing.RAW, preprocessing.PLAIN, preprocessing.GENSIM))
+    assert raw["tokens"] == plain["tokens"] and plain["words"] == raw["words"] == gensim["words"]
+    assert plain["tokens_read"] == gensim["tokens_read"] == raw["tokens_read"]
+    assert error == "" or error.startswith("missed: ")
+    assert not list((project / "bench-out").glob("encoded-*"))
+    assert all(readme.table(table, Path()) for table in result["tables"])
+
+
+def test_processes_start_together_and_save_their_vectors(pipeline: Path, tmp_path: Path) -> None:
+    corpus, params = load(pipeline)
+    text = corpus.write_text(tmp_path)
+    one, other = (
+        jobs.make_job("ours", "cbow", params, corpus, text, threads=1, seed=1, epochs=1, save=tmp_path / name)
+        for name in ("one.npy", "other.npy")
+    )
+    found = jobs.run_together([one, other])
+    assert [measured.raw_words for measured in found] == [corpus.data.corpus.num_tokens] * 2
+    assert np.load(tmp_path / "one.npy").shape == (len(corpus.data.vocab), 8)
+    assert (tmp_path / "one.npy").read_bytes() == (tmp_path / "other.npy").read_bytes()
+
+
+def test_a_program_that_fails_is_told(pipeline: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    corpus, params = load(pipeline)
+    job = jobs.make_job("racing", "cbow", params, corpus, corpus.write_text(tmp_path), threads=1, seed=1)
+    with pytest.raises(BenchmarkError, match="A measured program ended with status 1 before it had reported"):
+        jobs.run_together([job])
+    assert "the racing prototype trains skipgram alone, not cbow" in capfd.readouterr().err
+
+
+def test_a_job_survives_json(pipeline: Path, tmp_path: Path) -> None:
+    corpus, params = load(pipeline)
+    job = jobs.make_job("gensim", "skipgram", params, corpus, tmp_path, threads=2, seed=3, lr=0.5, save=tmp_path / "a")
+    assert Job.from_json(job.to_json()) == job
+    assert job.lr == 0.5 and job.train.lr.cbow == params.train.lr.cbow
+
+
+def test_the_text_holds_the_encoded_tokens(pipeline: Path, tmp_path: Path) -> None:
+    corpus, _ = load(pipeline)
+    lines = corpus.write_text(tmp_path).read_text(encoding="utf-8").splitlines()
+    (shard,) = corpus.data.corpus.shards
+    assert len(lines) == shard.num_sentences
+    words = [corpus.data.vocab.words[number] for number in shard.ids]
+    assert " ".join(lines).split() == words
+    assert lines[1].split() == words[shard.offsets[1] : shard.offsets[2]]
+
+
+def test_gensim_refuses_another_corpus(pipeline: Path, tmp_path: Path) -> None:
+    from benchmarks.peers import prepare
+
+    corpus, params = load(pipeline)
+    text = corpus.write_text(tmp_path)
+    text.write_text(text.read_text() + "the king\n")
+    job = jobs.make_job("gensim", "cbow", params, corpus, text, threads=1, seed=1)
+    with pytest.raises(ArtifactError, match="has other tokens than the encoded corpus: remove it"):
+        prepare(job)
+
+
+def test_a_model_is_known_by_all_that_makes_it(pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """gensim's models outlive changes of our code and of our parameters; ours do not."""
+    corpus, params = load(pipeline)
+
+    def key(program: Any, **changed: Any) -> dict[str, Any]:
+        wanted = dataclasses.replace(params, train=dataclasses.replace(params.train, **changed))
+        job = jobs.make_job(program, "cbow", wanted, corpus, tmp_path, threads=1, seed=1)
+        return models.model_key(job, corpus.fingerprint)
+
+    ours, gensim = key("ours"), key("gensim")
+    assert key("ours", damping=9.0) != ours and key("gensim", damping=9.0) == gensim
+    assert key("ours", epochs=9) != ours and key("gensim", epochs=9) != gensim
+    lr = dataclasses.replace(params.train.lr, skipgram=9.0)
+    assert key("ours", lr=lr) == ours
+    monkeypatch.setattr(models, "sources", lambda names: "edited")
+    assert key("ours") != ours and key("gensim") == gensim
+
+
+def test_missing_data_names_the_command(tmp_path: Path, pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_bytes((pipeline / "params.yaml").read_bytes())
+    assert "data/vocab does not exist, and benchmarks need an encoded corpus. Run: make run" in run(
+        monkeypatch, "speed"
+    )
+    assert "Run: dvc repro download" in run(monkeypatch, "preprocessing")
+
+
+def test_other_sampling_parameters_are_refused(pipeline: Path) -> None:
+    params = load_params(pipeline / "params.yaml")
+    other = dataclasses.replace(params.vocab, subsample_t=1e-5)
+    with pytest.raises(ArtifactError, match="was made with another subsample_t or noise_power than params"):
+        BenchCorpus.open(pipeline / "data/vocab", pipeline / "data/encode", other)
+
+
+def test_the_difference_has_welchs_interval() -> None:
+    ours, theirs = [34.1, 35.2, 33.8, 34.9], [32.0, 33.1, 32.7]
+    found = difference(ours, theirs)
+    expected = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.mean == pytest.approx(np.mean(ours) - np.mean(theirs))
+    assert difference([1.0], theirs) is None
+    assert difference([1.0, 1.0], [0.5, 0.5]) == Difference(0.5, 0.5, 0.5, None)
+
+
+@pytest.mark.parametrize(("values", "median"), [([3, 1, 2], 2), ([4, 1, 3, 2], 2.5), ([7], 7)])
+def test_a_median_keeps_its_rounds(values: list[float], median: float) -> None:
+    assert Median.of(values) == Median(median, min(values), max(values), tuple(values))
+
+
+@pytest.mark.parametrize(("scores", "better"), [((32.0, 34.0), 0.05), ((34.0, 32.0), 0.025), ((None, None), 0.025)])
+def test_gensims_better_rate_is_that_of_the_analogies(scores: tuple[float | None, ...], better: float) -> None:
+    runs = {
+        lr: {1: {"scores": {"google_analogy": score}}} for lr, score in zip(quality.GENSIM_RATES, scores, strict=True)
+    }
+    assert quality.better_rate(runs, [1]) == better
+
+
+def test_processor_flags_decide_on_kernels(tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text("model name : any\nflags\t\t: fpu avx2 avx512f avx512bw\n")
+    assert jobs.cpu_flags(tmp_path / "cpuinfo") == {"fpu", "avx2", "avx512f", "avx512bw"}
+    assert jobs.cpu_flags(tmp_path / "none") == set()
