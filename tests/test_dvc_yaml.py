@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import re
+import typing
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -119,3 +120,19 @@ def test_files_kept_in_git_are_declared_so_that_their_stages_stay_in_the_run_cac
         path for described in PIPELINE.values() for out in described["outs"] if isinstance(out, dict) for path in out
     }
     assert uncached == {"data/source"}
+
+
+def keys_of(section: type, prefix: str = "") -> Iterator[str]:
+    """Names of all parameters, as `-S` takes them."""
+    hints = typing.get_type_hints(section)
+    for name, hint in hints.items():
+        if dataclasses.is_dataclass(hint):
+            yield from keys_of(typing.cast(type, hint), f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+@pytest.mark.parametrize("key", list(keys_of(Params)))
+def test_every_parameter_has_its_place_in_the_documentation(key: str) -> None:
+    pages = (ROOT / "docs/parameters.md").read_text(encoding="utf-8")
+    assert any(f"`{name}`" in pages for name in (key, key.removeprefix("tokenize."), key.partition(".")[2]))
