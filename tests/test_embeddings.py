@@ -256,7 +256,7 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"nowhere does not exist\. Train a model with: dvc repro"):
         Embeddings.load(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ArtifactError, match=r"manifest\.json is missing\. Run: dvc repro --force train"):
+    with pytest.raises(ArtifactError, match=r"manifest\.json is missing\. Run: dvc repro train"):
         Embeddings.load(tmp_path / "empty")
 
 
@@ -277,11 +277,11 @@ def test_damaged_files_are_told_with_the_way_out(tmp_path: Path, mmap: bool) -> 
         Embeddings.load(folder, mmap)
     for data in (vectors[:-1], b"", b"PK\x03\x04", vectors.replace(b"(5, 4)", b"(9, 9)"), b"\x80\x04junk"):
         damage(folder, "input_vectors.npy", data)
-        with pytest.raises(ArtifactError, match=r"input_vectors\.npy .*Run: dvc repro --force train"):
+        with pytest.raises(ArtifactError, match=r"input_vectors\.npy .*Run: dvc repro train"):
             Embeddings.load(folder, mmap)
     damage(folder, "input_vectors.npy", vectors)
     damage(folder, "words.arrow", b"not Arrow")
-    with pytest.raises(ArtifactError, match=r"words\.arrow is damaged.*Run: dvc repro --force train"):
+    with pytest.raises(ArtifactError, match=r"words\.arrow is damaged.*Run: dvc repro train"):
         Embeddings.load(folder, mmap)
 
 

@@ -88,13 +88,13 @@ def test_raw_shards_do_not_show_in_the_encoded_ones(tmp_path):
 def test_a_stale_vocabulary_is_refused(tmp_path):
     encoded(tmp_path, "a b c\na b")
     folder = tokenized(tmp_path, "a b c\na b d", tokenizer="whitespace")
-    with pytest.raises(ArtifactError, match=r"words.arrow was counted from tokens .* Run: dvc repro --force vocab"):
+    with pytest.raises(ArtifactError, match=r"words.arrow was counted from tokens .* Run: dvc repro encode"):
         encode_corpus(folder, tmp_path / "vocab/words.arrow", EncodeConfig(shard_tokens=10), tmp_path / "encode")
 
 
 def test_a_missing_vocabulary_names_the_command(tmp_path):
     folder = tokenized(tmp_path, "a b")
-    with pytest.raises(ArtifactError, match=r"words.arrow is missing. Run: dvc repro --force vocab"):
+    with pytest.raises(ArtifactError, match=r"words.arrow is missing. Run: dvc repro vocab"):
         encode_corpus(folder, tmp_path / "words.arrow", EncodeConfig(shard_tokens=10), tmp_path / "encode")
     assert not (tmp_path / "encode").exists()
 

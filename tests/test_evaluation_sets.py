@@ -71,7 +71,7 @@ def test_a_damaged_set_is_an_error_with_its_line(
         read_evaluation_set(path, format)
     assert message in str(error.value)
     assert str(path) in str(error.value)
-    assert str(error.value).endswith("Fetch it anew: dvc repro --force --single-item download")
+    assert str(error.value).endswith("Fetch it anew: dvc repro download")
 
 
 def test_a_missing_set_is_an_error(tmp_path: Path) -> None:

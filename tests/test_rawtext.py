@@ -145,7 +145,7 @@ def test_a_corpus_that_changed_since_the_download_stage_is_refused(tmp_path: Pat
     ):
         corpus_files(download, source)
     source.unlink()
-    with pytest.raises(ArtifactError, match=r"source cannot be read: .* Run: dvc repro --force download"):
+    with pytest.raises(ArtifactError, match=r"source cannot be read: .* Run: dvc repro download"):
         corpus_files(download, source)
 
 
@@ -154,5 +154,5 @@ def test_without_the_record_of_the_download_stage_the_error_names_the_command(tm
         corpus_files(tmp_path, tmp_path)
     (tmp_path / "corpus").mkdir()
     write_manifest(tmp_path / "corpus", "download", {})
-    with pytest.raises(ArtifactError, match=r"names no corpus. Run: dvc repro --force download"):
+    with pytest.raises(ArtifactError, match=r"names no corpus. Run: dvc repro download"):
         corpus_files(tmp_path, tmp_path)

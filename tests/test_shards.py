@@ -69,7 +69,7 @@ def test_mapped_ids_cannot_be_written(tmp_path):
 
 
 def test_a_missing_shard_names_the_command(tmp_path):
-    with pytest.raises(ArtifactError, match=r"absent.arrow is missing. Run: dvc repro --force tokenize"):
+    with pytest.raises(ArtifactError, match=r"absent.arrow is missing. Run: dvc repro tokenize"):
         map_sentences(tmp_path / "absent.arrow", "tokenize")
 
 
@@ -78,7 +78,7 @@ def test_a_cut_shard_is_damaged(tmp_path, keep):
     path = tmp_path / "cut.arrow"
     write_sentences(path, *arrays([[1, 2, 3]] * 10))
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ArtifactError, match=r"cut.arrow is damaged: .* Run: dvc repro --force encode"):
+    with pytest.raises(ArtifactError, match=r"cut.arrow is damaged: .* Run: dvc repro encode"):
         map_sentences(path)
 
 

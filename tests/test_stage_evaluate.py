@@ -116,7 +116,7 @@ def unwritable(project: Path) -> None:
         (no_model, "data/train/seed-1 does not exist. Run: dvc repro train"),
         (other_seed, "data/train/seed-1 holds the model of seed 7. Run: dvc repro"),
         (diverged, "data/train/seed-1 holds vectors that are not finite numbers: training diverged. Lower train.lr"),
-        (missing_set, "evaluation/men/men.txt is missing, but manifest.json lists it. Run: dvc repro --force download"),
+        (missing_set, "evaluation/men/men.txt is missing, but manifest.json lists it. Run: dvc repro download"),
         (damaged_set, "men.txt, line 2, is 'man\\twoman\\tabc', but must be two words and a number. Fetch it anew"),
         (unlisted_set, "but params.yaml also names mc30. Run: dvc repro download"),
         (unwritable, "metrics/seed-1.json could not be written: Is a directory. Check that"),

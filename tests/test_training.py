@@ -233,7 +233,7 @@ def test_text_where_ids_belong_is_refused(tmp_path: Path) -> None:
         TrainingData.open(tmp_path / "data/vocab", tmp_path / "data/encode")
     message = str(error.value)
     assert "ids-00000.arrow" in message and "string" in message and "int32" in message
-    assert message.endswith("Run: dvc repro --force encode")
+    assert message.endswith("Run: dvc repro encode")
 
 
 def test_shards_of_another_vocabulary_are_refused(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_sampling_tables_of_another_vocabulary_are_refused(tmp_path: Path) -> No
 def test_a_missing_file_is_named_with_the_stage_that_writes_it(name: str, tmp_path: Path) -> None:
     write_data(tmp_path, [[0, 1, 2, 0]])
     (tmp_path / "data" / name).unlink()
-    with pytest.raises(ArtifactError, match=rf"{name} is missing\. Run: dvc repro --force {name.split('/')[0]}"):
+    with pytest.raises(ArtifactError, match=rf"{name} is missing\. Run: dvc repro {name.split('/')[0]}"):
         TrainingData.open(tmp_path / "data/vocab", tmp_path / "data/encode")
 
 

@@ -40,7 +40,7 @@ def test_changed_words_are_refused(tmp_path):
     path = tmp_path / "words.arrow"
     Vocab.build(["king", "queen"], [10, 5]).save(path)
     path.write_bytes(path.read_bytes().replace(b"kingqueen", b"kinkqueen"))
-    with pytest.raises(ArtifactError, match=r"records fingerprint .* Run: dvc repro --force vocab"):
+    with pytest.raises(ArtifactError, match=r"records fingerprint .* Run: dvc repro vocab"):
         Vocab.load(path)
 
 
@@ -80,7 +80,7 @@ def test_sampling_tables_belong_to_their_words(tmp_path):
     again = SamplingTables.load(tmp_path / "sampling.arrow", vocab)
     assert np.array_equal(again.keep_probability, tables.keep_probability)
     assert np.array_equal(again.noise_probability, tables.noise_probability)
-    with pytest.raises(ArtifactError, match=r"written for vocabulary .* Run: dvc repro --force vocab"):
+    with pytest.raises(ArtifactError, match=r"written for vocabulary .* Run: dvc repro vocab"):
         SamplingTables.load(tmp_path / "sampling.arrow", other)
 
 

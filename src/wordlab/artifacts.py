@@ -120,7 +120,7 @@ def read_manifest(folder: Path, stage: str, verify: bool = False) -> dict[str, A
     Raises ArtifactError whose message ends with the command that writes the folder anew.
     """
     folder = Path(folder)
-    remedy = f"Run: dvc repro --force {stage}"
+    remedy = f"Run: dvc repro {stage}"
     if not folder.is_dir():
         raise ArtifactError(f"{folder} does not exist. Run: dvc repro {stage}")
     manifest = read_json(folder / MANIFEST, remedy)

@@ -99,7 +99,7 @@ def export_name(folder: Path, binary: bool = False) -> str:
     except (KeyError, TypeError) as error:
         raise ArtifactError(
             f"{folder / MANIFEST} does not say how the model was trained: {error} is missing. "
-            "Give the file's name with -o, or run: dvc repro --force train"
+            "Give the file's name with -o, or run: dvc repro train"
         ) from None
 
 

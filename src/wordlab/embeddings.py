@@ -241,7 +241,7 @@ def _map_words(path: Path, vocabulary: object) -> pa.RecordBatch:
     if found != vocabulary:
         raise ArtifactError(
             f"{path} holds vocabulary {found[:6] or 'without a fingerprint'}, but the vectors beside it were trained "
-            f"with {str(vocabulary)[:6]}. Run: dvc repro --force train"
+            f"with {str(vocabulary)[:6]}. Run: dvc repro train"
         )
     return batch
 
@@ -251,10 +251,10 @@ def _map_vectors(path: Path, num_words: int) -> NDArray[np.float32]:
     try:
         vectors = np.lib.format.open_memmap(path, mode="r")  # np.load would take a zip file, and leave it open
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}. Run: dvc repro --force train") from None
+        raise ArtifactError(f"{path} cannot be read: {error}. Run: dvc repro train") from None
     if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != num_words or not vectors.flags.c_contiguous:
         raise ArtifactError(
             f"{path} holds {vectors.dtype} of shape {vectors.shape}, but words.arrow has {num_words:,} words and "
-            "vectors are float32 rows. Run: dvc repro --force train"
+            "vectors are float32 rows. Run: dvc repro train"
         )
     return vectors

@@ -55,7 +55,7 @@ def _check_vocabulary_is_of_tokens(tokenize_folder: Path, manifest: dict[str, An
     if recorded != found:
         raise ArtifactError(
             f"{words_path} was counted from tokens {recorded[:12] or 'unknown'}, but {tokenize_folder} now holds "
-            f"{found[:12]}. The corpus was tokenized again after counting. Run: dvc repro --force vocab encode"
+            f"{found[:12]}. The corpus was tokenized again after counting. Run: dvc repro encode"
         )
 
 

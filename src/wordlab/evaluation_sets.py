@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 
 from wordlab.errors import ArtifactError
 
-REMEDY = "Fetch it anew: dvc repro --force --single-item download"
+REMEDY = "Fetch it anew: dvc repro download"
 T = TypeVar("T")
 
 

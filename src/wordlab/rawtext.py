@@ -181,7 +181,7 @@ def corpus_files(download: Path = DOWNLOAD, source: Path = SOURCE) -> list[Corpu
     folder = download / "corpus"
     corpus = read_manifest(folder, "download").get("corpus")
     if not isinstance(corpus, dict) or not corpus.get("files"):
-        raise ArtifactError(f"{folder / 'manifest.json'} names no corpus. Run: dvc repro --force download")
+        raise ArtifactError(f"{folder / 'manifest.json'} names no corpus. Run: dvc repro download")
     root = source if corpus.get("own") else folder
     files = []
     for recorded in corpus["files"]:
@@ -189,7 +189,7 @@ def corpus_files(download: Path = DOWNLOAD, source: Path = SOURCE) -> list[Corpu
         try:
             size_bytes = path.stat().st_size
         except OSError as error:
-            raise ArtifactError(f"{path} cannot be read: {error.strerror}. Run: dvc repro --force download") from None
+            raise ArtifactError(f"{path} cannot be read: {error.strerror}. Run: dvc repro download") from None
         if size_bytes != recorded["size_bytes"]:
             raise ArtifactError(
                 f"{path} has {size_bytes} bytes, but had {recorded['size_bytes']} when the download stage looked. "

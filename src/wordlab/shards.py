@@ -45,7 +45,7 @@ def map_sentences(path: Path, stage: str = "encode", verify: bool = False) -> tu
         lists.validate(full=verify)
     offsets, ids = lists.offsets.to_numpy(), lists.values.to_numpy()
     if lists.null_count or len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(ids):
-        raise ArtifactError(f"{path} is damaged: its offsets do not span its ids. Run: dvc repro --force {stage}")
+        raise ArtifactError(f"{path} is damaged: its offsets do not span its ids. Run: dvc repro {stage}")
     return ids, offsets
 
 
@@ -70,7 +70,7 @@ def map_batch(path: Path, schema: pa.Schema, stage: str) -> pa.RecordBatch:
     if batch is None or not batch.schema.equals(schema, check_metadata=False):
         raise ArtifactError(
             f"{path} has {num_batches} record batches of form {_form(reader.schema)}, "
-            f"but must have one of form {_form(schema)}. Run: dvc repro --force {stage}"
+            f"but must have one of form {_form(schema)}. Run: dvc repro {stage}"
         )
     return batch
 
@@ -111,9 +111,9 @@ def _damaged_as_error(path: Path, stage: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing. Run: dvc repro --force {stage}") from None
+        raise ArtifactError(f"{path} is missing. Run: dvc repro {stage}") from None
     except (OSError, pa.ArrowException) as error:
-        raise ArtifactError(f"{path} is damaged: {error}. Run: dvc repro --force {stage}") from None
+        raise ArtifactError(f"{path} is damaged: {error}. Run: dvc repro {stage}") from None
 
 
 @dataclass(frozen=True)
@@ -159,6 +159,6 @@ class EncodedCorpus:
         if (num_tokens, num_sentences) != (manifest.get("num_tokens"), manifest.get("num_sentences")):
             raise ArtifactError(
                 f"{folder} holds {num_tokens} tokens in {num_sentences} sentences, but {MANIFEST} says "
-                f"{manifest.get('num_tokens')} in {manifest.get('num_sentences')}. Run: dvc repro --force encode"
+                f"{manifest.get('num_tokens')} in {manifest.get('num_sentences')}. Run: dvc repro encode"
             )
         return cls(shards, num_tokens, num_sentences, str(manifest["vocabulary"]), fingerprint(manifest["files"]))

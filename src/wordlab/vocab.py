@@ -52,7 +52,7 @@ class Vocab:
         if recorded != vocab.fingerprint:
             raise ArtifactError(
                 f"{path} is damaged: it records fingerprint {recorded[:12] or 'none'}, but its words have "
-                f"{vocab.fingerprint[:12]}. Run: dvc repro --force vocab"
+                f"{vocab.fingerprint[:12]}. Run: dvc repro vocab"
             )
         return vocab
 
@@ -140,7 +140,7 @@ class SamplingTables:
         if recorded != vocab.fingerprint or batch.num_rows != len(vocab):
             raise ArtifactError(
                 f"{path} was written for vocabulary {recorded[:12] or 'unknown'} of {batch.num_rows} words, but the "
-                f"words are vocabulary {vocab.fingerprint[:12]} of {len(vocab)} words. Run: dvc repro --force vocab"
+                f"words are vocabulary {vocab.fingerprint[:12]} of {len(vocab)} words. Run: dvc repro vocab"
             )
         return cls(batch.column(0).to_numpy().copy(), batch.column(1).to_numpy().copy())
 
