@@ -7,6 +7,7 @@ within that, a module comes after those it imports.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ ROOT_FILES = {
 OTHER_FOLDERS = {
     "benchmarks/": "speed and quality against other programs; results as JSON that this page quotes",
     "data/, metrics/": "stage X writes data/X/; metrics are small files kept in git",
-    "docs/": "the pages listed above",
+    "docs/": "the pages listed below",
     "tests/": "test_X.py tests X.py; test_pipeline.py runs all stages on a small text",
 }
 
@@ -43,9 +44,9 @@ def entry(name: str, purpose: str) -> str:
 
 
 def purpose_of(path: Path) -> str:
-    """First sentence of a file's docstring, as far as its first line goes, without its period."""
+    """First sentence of a file's docstring, as far as its first line goes, without its period and without `Stage x:`."""
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return docstring.partition("\n")[0].partition(". ")[0].rstrip(".:")
+    return re.sub(r"^Stage `?\w+`?: ", "", docstring.partition("\n")[0]).partition(". ")[0].rstrip(".:")
 
 
 def in_pipeline_order(root: Path) -> list[str]:
