@@ -44,7 +44,7 @@ def entry(name: str, purpose: str) -> str:
 
 
 def purpose_of(path: Path) -> str:
-    """First sentence of a file's docstring, as far as its first line goes, without its period and without `Stage x:`."""
+    """First sentence of a file's docstring, as far as its first line goes, without its period or `Stage x:`."""
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     return re.sub(r"^Stage `?\w+`?: ", "", docstring.partition("\n")[0]).partition(". ")[0].rstrip(".:")
 
