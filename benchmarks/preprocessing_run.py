@@ -12,27 +12,35 @@ from wordlab.config import EncodeConfig, SentencePieceConfig, TokenizeConfig, Vo
 
 
 def encode_text(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Stages tokenize, vocab and encode as functions, from raw files to shards in spec["out"]."""
+    """Stages tokenize, vocab and encode as functions, from raw files to shards in spec["out"].
+
+    With spec["warm_up_bytes"], the first file's first lines go all the way before the timer starts.
+    """
     from wordlab.counting import build_vocab
     from wordlab.encoding import encode_corpus
     from wordlab.tokenizing import tokenize_corpus
 
     out, tokenize = Path(spec["out"]), dict(spec["tokenize"])
     tokenize["sentencepiece"] = SentencePieceConfig(**tokenize["sentencepiece"])
-    files = [Path(file) for file in spec["files"]]
 
-    def work() -> dict[str, Any]:
+    def work(files: list[Path]) -> dict[str, Any]:
         tokenized = tokenize_corpus(files, TokenizeConfig(**tokenize), out / "tokenize", spec["workers"])
         vocab = build_vocab(out / "tokenize", VocabConfig(**spec["vocab"]), out / "vocab")
         words = out / "vocab" / "words.arrow"
         encoded = encode_corpus(out / "tokenize", words, EncodeConfig(**spec["encode"]), out / "encode")
-        return {
-            "tokens_read": tokenized["num_tokens"],
-            "tokens": encoded["num_tokens"],
-            "words": vocab["num_words"],
-        }
+        return {"tokens_read": tokenized["num_tokens"], "tokens": encoded["num_tokens"], "words": vocab["num_words"]}
 
-    return _timed(work)
+    files = [Path(file) for file in spec["files"]]
+    if spec["warm_up_bytes"]:
+        work([_first_lines(files[0], spec["warm_up_bytes"], out / "sample")])
+    return _timed(lambda: work(files))
+
+
+def _first_lines(path: Path, size_bytes: int, sample: Path) -> Path:
+    """Copy the first lines of a file, about `size_bytes`, to `sample`, and return that."""
+    with path.open("rb") as file:
+        sample.write_bytes(file.read(size_bytes) + file.readline())
+    return sample
 
 
 def count_words(spec: Mapping[str, Any]) -> dict[str, Any]:
