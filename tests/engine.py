@@ -96,11 +96,14 @@ def make_case(
 
 
 def random_case(model: ModelConfig, train: TrainConfig, tokens: int, vocab_size: int = 40, **changes: Any) -> Case:
-    """About this many tokens in ragged sentences of 1 to 14 words, a few words frequent, half of all tokens kept."""
+    """About this many tokens, a few words frequent, some dropped by subsampling.
+
+    Ragged sentences, from one word to longer than a whole window.
+    """
     rng = np.random.default_rng(tokens)
     lengths = []
     while sum(lengths) < tokens:
-        lengths.append(int(rng.integers(1, 15)))
+        lengths.append(int(rng.integers(1, 10 + 4 * model.window)))
     sentences = [np.minimum(rng.zipf(1.5, length) - 1, vocab_size - 1) for length in lengths]
     return make_case(model, train, sentences, rng.uniform(0.3, 1, vocab_size), rng.uniform(size=vocab_size), **changes)
 
@@ -212,12 +215,12 @@ def expected_step(
 
 
 def relative_error(found: Result, right: Result, start: NDArray[np.float32]) -> float:
-    """Largest error of an entry, in units of the largest step; of a twentieth of the largest entry if that is more.
+    """Length of the error in units of the length of the step; of a hundredth of the table's if that is more.
 
     Steps much smaller than the entries are lost to the rounding of float32, which is no error of the engine.
     """
-    unit = max(np.abs(right.table - start).max(), np.abs(start).max() / 20)
-    return float(np.abs(found.table - right.table).max() / unit)
+    unit = max(np.linalg.norm(right.table - start), np.linalg.norm(start) / 100)
+    return float(np.linalg.norm(found.table - right.table) / unit)
 
 
 def topic_sentences(number: int, seed: int = 0) -> list[list[int]]:
