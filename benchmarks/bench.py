@@ -17,7 +17,8 @@ from typing import Any
 
 from benchmarks import preprocessing, quality, speed
 from benchmarks.corpus import BenchCorpus
-from benchmarks.models import Evaluator
+from benchmarks.jobs import BenchmarkError
+from benchmarks.models import TRAINING_SOURCES, Evaluator, sources
 from benchmarks.readme import cell
 from wordlab.artifacts import write_json
 from wordlab.config import Params, load_params
@@ -32,10 +33,16 @@ def main() -> None:
     chosen = BENCHMARKS if options.benchmark == "all" else {options.benchmark: BENCHMARKS[options.benchmark]}
     missed: list[str] = []
     for name, benchmark in chosen.items():
-        start = {"date": datetime.date.today().isoformat(), "load_average_at_start": list(os.getloadavg())}
+        start = {
+            "date": datetime.date.today().isoformat(),
+            "load_average_at_start": list(os.getloadavg()),
+            "code": sources(TRAINING_SOURCES),
+        }
         found = benchmark(options, params)
         if found is None:
             continue
+        if sources(TRAINING_SOURCES) != start["code"]:
+            raise BenchmarkError(f"src/wordlab was edited while {name} ran: it measured two programs. Run it again.")
         write_json(options.results / f"{name}.json", {"benchmark": name, **start, "machine": provenance(), **found})
         missed += tell(found)
     if missed:

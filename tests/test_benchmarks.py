@@ -237,6 +237,14 @@ def test_a_model_is_known_by_all_that_makes_it(pipeline: Path, tmp_path: Path, m
     assert key("ours") != ours and key("gensim") == gensim
 
 
+def test_code_edited_meanwhile_is_noticed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digests = iter(["before", "after"])
+    monkeypatch.setattr(bench, "sources", lambda names: next(digests))
+    error = run(monkeypatch, "preprocessing", "--rounds", "1")
+    assert error == "src/wordlab was edited while preprocessing ran: it measured two programs. Run it again."
+    assert not (project / "benchmarks").exists()
+
+
 def test_missing_data_names_the_command(tmp_path: Path, pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_bytes((pipeline / "params.yaml").read_bytes())
