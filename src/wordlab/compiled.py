@@ -1,8 +1,8 @@
 """numba's `njit`, with a cache of compiled functions that knows when it is stale.
 
 numba looks at the date of the one file that holds a cached function, not at the files of the functions inlined in it:
-after an edit to `kernels/blocks.py` it would go on using the old code in `kernels/cpu.py`. So the cache's folder is named after
-the bytes of all modules that compile anything.
+after an edit to `kernels/blocks.py` it would go on using the old code in `kernels/batches.py`. So the cache's folder is
+named after the bytes of all modules that compile anything.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import hashlib
 import os
 from pathlib import Path
 
-import numba
 from numba import njit
+from numba.core import config
 
 __all__ = ["inner", "kernel", "njit"]
 
@@ -35,10 +35,10 @@ def _cache_folder() -> Path:
     return Path(base) / f"wordlab-{_digest()[:16]}"
 
 
-numba.config.CACHE_DIR = str(_cache_folder())
+config.CACHE_DIR = str(_cache_folder())  # type: ignore[attr-defined]
 
 inner = njit(_nrt=False)  # type: ignore[call-overload]
-"""For functions called by kernels. They allocate nothing, so numba need not count references to arrays; counting takes an
-atomic instruction at every call, which costs more than the call, and for which threads would fight."""
+"""For functions called by kernels. They allocate nothing, so numba need not count references to arrays; counting takes
+an atomic instruction at every call, which costs more than the call, and for which threads would fight."""
 kernel = njit(nogil=True, cache=True, _nrt=False)  # type: ignore[call-overload]
 """For functions that Python calls: no interpreter lock, compiled once and kept."""

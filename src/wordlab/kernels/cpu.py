@@ -1,25 +1,21 @@
-"""The CPU engine: micro-batches of blocks, the same bits on any number of threads (DESIGN 4.2).
-
-The blocks of a micro-batch compute their updates from the same table; then every thread adds all updates, in block
-order, to the rows that it owns. A row's additions so happen in one order whatever the number of threads.
-"""
+"""The CPU engine: a model's table and the team of threads that trains it (DESIGN 4.3)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wordlab.compiled import inner, kernel
 from wordlab.config import ModelConfig, TrainConfig
-from wordlab.kernels.blocks import (
+from wordlab.kernels.batches import Schedule, Segment, Team, train_segment
+from wordlab.kernels.layout import (
     CBOW_EXACT,
     CBOW_WORD2VEC,
     CUT,
     DROP,
-    LANES,
     PAD,
     SKIPGRAM,
     Draws,
@@ -28,23 +24,10 @@ from wordlab.kernels.blocks import (
     Sizes,
     Tokens,
     Updates,
-    cbow_block,
-    prefetch_block,
     sizes,
-    skipgram_block,
 )
-from wordlab.kernels.simd import fma, load, prefetch, splat, store
-from wordlab.kernels.threads import new_state, take_next, wait_for_all
-from wordlab.sampling import (
-    KEEP,
-    NOISE,
-    WINDOW,
-    alias_table,
-    initial_vectors,
-    is_kept,
-    keep_thresholds,
-    stream_key,
-)
+from wordlab.kernels.threads import new_state
+from wordlab.sampling import KEEP, NOISE, WINDOW, alias_table, initial_vectors, keep_thresholds, stream_key
 from wordlab.vocab import SamplingTables
 
 METHODS = {
@@ -54,11 +37,8 @@ METHODS = {
     ("cbow", "word2vec"): CBOW_WORD2VEC,
 }
 WINDOW_EDGES = {"cut": CUT, "drop": DROP, "pad": PAD}
-
 SEGMENT_TOKENS = 1 << 18
 """Tokens of one segment, before subsampling. Windows are cut at its ends, which meets one window in many thousands."""
-PREFETCH_AHEAD = 12
-"""Rows asked for before they are moved."""
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray[Any, Any]:
@@ -100,160 +80,6 @@ class Memory:
         )
 
 
-class Segment(NamedTuple):
-    """A stretch of the corpus that is trained on in one call, at most SEGMENT_TOKENS tokens of one shard."""
-
-    ids: Any
-    """int32 (n,): the stretch's word ids"""
-    ends: Any
-    """int64: where the shard's sentences end, in tokens of the shard"""
-    start: Any
-    """Where the stretch begins, in tokens of the shard."""
-    first_position: Any
-    """Where the stretch begins, in tokens of the corpus."""
-
-
-class Schedule(NamedTuple):
-    """Learning rate by progress: linear in tokens read, before subsampling, over all epochs."""
-
-    lr: float
-    lr_floor: float
-    """Fraction of lr at the end."""
-    tokens_before: Any
-    """Tokens read before this segment, earlier epochs included."""
-    tokens_total: Any
-    """Tokens of the corpus times epochs."""
-
-
-class Team(NamedTuple):
-    """What the threads of a run share."""
-
-    threads: int
-    state: int
-    """Address of the shared state, see threads.py."""
-    rough: Tokens
-    """Kept tokens of each thread's part of a segment, at the place of that part."""
-    kept: Any
-    """int64 (threads,): how many those are"""
-    tokens: Tokens
-    """Kept tokens of the whole segment."""
-    updates: Updates
-    bent: Any
-    """Sum of curvatures of each row moved in a micro-batch; zero between micro-batches."""
-    losses: Any
-    """float64 (blocks of a segment, 2): written: each block's weighted losses and weights"""
-
-
-@inner
-def _keep_tokens(thread, team, segment, thresholds, key):  # type: ignore[no-untyped-def]
-    """Subsample the segment into team.tokens; returns the number of kept tokens.
-
-    Every thread subsamples a part of the segment to the place where that part lies, and when all know how many tokens
-    the parts before theirs kept, moves its tokens there.
-    """
-    ids, ends, size = segment.ids, segment.ends, segment.ids.shape[0]
-    begin, stop = size * thread // team.threads, size * (thread + 1) // team.threads
-    word_id, sentence, position = team.rough
-    first_sentence = np.searchsorted(ends, segment.start, side="right")
-    s = np.searchsorted(ends, segment.start + begin, side="right")
-    count = begin
-    for t in range(begin, stop):
-        while ends[s] <= segment.start + t:
-            s += 1
-        word_id[count], sentence[count], position[count] = ids[t], s - first_sentence, t
-        count += np.int64(is_kept(key, segment.first_position + t, thresholds[ids[t]]))
-    kept = team.kept
-    kept[thread] = count - begin
-    wait_for_all(team.state, team.threads)
-    place = np.int64(0)
-    for other in range(thread):
-        place += kept[other]
-    all_word_id, all_sentence, all_position = team.tokens
-    for t in range(count - begin):
-        all_word_id[place + t] = word_id[begin + t]
-        all_sentence[place + t] = sentence[begin + t]
-        all_position[place + t] = position[begin + t]
-    wait_for_all(team.state, team.threads)
-    return kept.sum()
-
-
-@kernel
-def train_segment(thread, team, segment, thresholds, keep_key, rule, draws, schedule, batch_blocks, damping, scratch, mine):  # type: ignore[no-untyped-def]  # fmt: skip
-    """Train on one segment; called by every thread of the team at once. Returns the number of blocks.
-
-    thresholds: uint64 (V,), see sampling.keep_thresholds. draws.first_position is segment.first_position.
-    scratch, mine: this thread's own; mine: int64, one entry for each update row.
-    """
-    n = _keep_tokens(thread, team, segment, thresholds, keep_key)
-    tokens = Tokens(team.tokens.word_id[:n], team.tokens.sentence[:n], team.tokens.position[:n])
-    size, losses = rule.block_tokens, team.losses
-    blocks = (n + size - 1) // size
-    batches = (blocks + batch_blocks - 1) // batch_blocks
-    vector, rows, curvatures = team.updates.vector.ctypes.data, team.updates.row, team.updates.curvature
-    part = 4 * rows.shape[1] * scratch.depth
-    for batch in range(batches):
-        done = schedule.tokens_before + segment.ids.shape[0] * (batch / batches)
-        lr = np.float32(schedule.lr * max(1.0 - done / schedule.tokens_total, schedule.lr_floor))
-        first = batch * batch_blocks
-        count = min(batch_blocks, blocks - first)
-        while True:
-            b = take_next(team.state)
-            if b >= count:
-                break
-            start = (first + b) * size
-            ahead = start + team.threads * size
-            prefetch_block(tokens, ahead, min(ahead + size, n), rule, draws, scratch.depth)
-            stop, update = min(start + size, n), vector + part * b
-            if rule.method == SKIPGRAM:
-                total = skipgram_block(tokens, start, stop, rule, draws, lr, scratch, update, rows[b], curvatures[b])
-            else:
-                total = cbow_block(tokens, start, stop, rule, draws, lr, scratch, update, rows[b], curvatures[b])
-            losses[first + b, 0], losses[first + b, 1] = total
-        wait_for_all(team.state, team.threads)
-        _apply(
-            thread, team.threads, rule.table, scratch.depth, vector, rows, curvatures, count, damping, mine, team.bent
-        )
-        wait_for_all(team.state, team.threads)
-    return blocks
-
-
-@inner
-def _apply(thread, threads, table, depth, vector, rows_of_blocks, curvatures, blocks, damping, mine, bent):  # type: ignore[no-untyped-def]  # fmt: skip
-    """Add this thread's share of a micro-batch's updates to the table, every row's step damped by its curvature.
-
-    Rows are owned in groups of 16 far-apart rows, whose entries of `bent` share a cache line.
-    """
-    size = rows_of_blocks.size
-    rows, curvature = rows_of_blocks.reshape(size), curvatures.reshape(size)
-    groups = bent.shape[0] // 16
-    shift = np.int64(0)
-    while (1 << shift) < groups:
-        shift += 1
-    count = 0
-    for k in range(blocks * rows_of_blocks.shape[1]):
-        row = np.int64(rows[k])
-        group = np.uint64(row & (groups - 1))
-        owner = (((group * np.uint64(2654435761)) & np.uint64(0xFFFFFFFF)) * np.uint64(threads)) >> np.uint64(32)
-        mine[count] = k
-        count += np.int64((row >= 0) & (np.int64(owner) == thread))
-    for m in range(count):
-        row = np.int64(rows[mine[m]])
-        bent[(row & (groups - 1)) * 16 + (row >> shift)] += curvature[mine[m]]
-    one = np.float32(1)
-    for m in range(count):
-        ahead = table + 4 * depth * np.int64(rows[mine[min(m + PREFETCH_AHEAD, count - 1)]])
-        for k in range(0, depth, LANES):
-            prefetch(ahead, k)
-        row = np.int64(rows[mine[m]])
-        scale = splat(one / (one + damping * bent[(row & (groups - 1)) * 16 + (row >> shift)]))
-        place, source = table + 4 * depth * row, vector + 4 * depth * mine[m]
-        for k in range(0, depth, LANES):
-            store(fma(scale, load(source, k), load(place, k)), place, k)
-    for m in range(count):
-        row = np.int64(rows[mine[m]])
-        bent[(row & (groups - 1)) * 16 + (row >> shift)] = 0
-
-
 class CpuEngine:
     """A model being trained on the CPU: its table, and the team of threads that moves it."""
 
@@ -265,7 +91,6 @@ class CpuEngine:
         size = sizes(model.window, train.block_tokens, train.block_negatives, model.dim)
         self.table = aligned_zeros((2 * vocab_size + 2, size.depth))
         initial_vectors(seed, self.table[:vocab_size, : model.dim])
-        self._thresholds = keep_thresholds(tables.keep_probability)
         accept, alias = alias_table(tables.noise_probability)
         self._rule = Rule(
             method=METHODS[model.arch, model.cbow_gradient],
@@ -279,9 +104,11 @@ class CpuEngine:
             table=self.table.ctypes.data,
             accept=accept,
             alias=alias,
+            keep_threshold=keep_thresholds(tables.keep_probability),
+            batch_blocks=train.batch_tokens // train.block_tokens,
+            damping=np.float32(train.damping),
         )
-        self._batch_blocks = train.batch_tokens // train.block_tokens
-        rows = (self._batch_blocks, size.update_rows)
+        rows = (self._rule.batch_blocks, size.update_rows)
         self._state = new_state()
         self._team = Team(
             threads=threads,
@@ -295,7 +122,8 @@ class CpuEngine:
         )
         self._memories = [Memory(size, model.window) for _ in range(threads)]
         self._mine = [np.zeros(rows[0] * rows[1] + 1, np.int64) for _ in range(threads)]
-        self._pool = ThreadPoolExecutor(threads)
+        self._leader = ThreadPoolExecutor(1)
+        self._others = ThreadPoolExecutor(max(threads - 1, 1))
 
     def train_segment(
         self,
@@ -311,10 +139,11 @@ class CpuEngine:
         ids, ends: the shard's word ids and sentence ends. first_position: where the segment starts in the corpus.
         tokens_total: tokens of the corpus. Returns the sum of weighted losses and the sum of weights, float64.
         """
-        stretch = np.ascontiguousarray(ids[start : start + SEGMENT_TOKENS])
+        stretch, ends = ids[start : start + SEGMENT_TOKENS].view(), ends.view()
+        stretch.flags.writeable = ends.flags.writeable = False  # as mapped shards are: one type, one compilation
         keep, window, noise = (np.uint64(stream_key(self.seed, epoch, stream)) for stream in (KEEP, WINDOW, NOISE))
-        segment = Segment(stretch, ends, start, first_position)
-        draws = Draws(window, noise, first_position)
+        segment = Segment(stretch, ends, start)
+        draws = Draws(keep, window, noise, first_position)
         train = self.train
         schedule = Schedule(
             getattr(train.lr, self.model.arch),
@@ -324,14 +153,23 @@ class CpuEngine:
         )
 
         def work(thread: int) -> int:
-            return train_segment(
-                thread, self._team, segment, self._thresholds, keep, self._rule, draws, schedule,
-                self._batch_blocks, np.float32(train.damping), self._memories[thread].scratch, self._mine[thread],
-            )  # fmt: skip
+            scratch, mine = self._memories[thread].scratch, self._mine[thread]
+            return train_segment(thread, self._team, segment, self._rule, draws, schedule, scratch, mine)
 
-        blocks = list(self._pool.map(work, range(self._team.threads)))[0]
+        blocks = self._leader.submit(self._together, work).result()
         loss, weight = self._team.losses[:blocks].sum(axis=0)
         return float(loss), float(weight)
+
+    def _together(self, work: Callable[[int], int]) -> int:
+        """Call `work` with every thread's number at once; returns what thread 0 returns.
+
+        Runs in a thread of its own, where no KeyboardInterrupt can come between the first and the last of the team.
+        """
+        others = [self._others.submit(work, thread) for thread in range(1, self._team.threads)]
+        result = work(0)
+        for other in others:
+            other.result()
+        return result
 
     def learning_rate(self, tokens_read: int, tokens_total: int) -> float:
         """Learning rate after `tokens_read` of epochs * `tokens_total` tokens."""
@@ -351,7 +189,8 @@ class CpuEngine:
 
     def close(self) -> None:
         """End the threads."""
-        self._pool.shutdown()
+        self._leader.shutdown()
+        self._others.shutdown()
 
 
 def row_groups(rows: int) -> int:
@@ -369,4 +208,5 @@ def memory_bytes(model: ModelConfig, train: TrainConfig, vocab_size: int, thread
     table = 4 * rows * size.depth + 64 * row_groups(rows)
     updates = train.batch_tokens // train.block_tokens * size.update_rows * (4 * size.depth + 8 + 8 * threads)
     scratch = threads * 4 * (size.columns + size.context + size.noise) * (3 * size.depth + 3 * size.columns)
-    return table + updates + scratch + 24 * SEGMENT_TOKENS + 20 * vocab_size
+    tokens = 24 * SEGMENT_TOKENS + 16 * (SEGMENT_TOKENS // train.block_tokens + 1)
+    return table + updates + scratch + tokens + 20 * vocab_size

@@ -1,4 +1,4 @@
-"""The reference engine: the same rule as the CPU engine's, in float64 and plain loops. Slow, and meant to be plainly right.
+"""The reference engine: the same rule as the CPU engine's, in float64 and plain loops. Slow, plainly right.
 
 It shares with the fast engines only the random choices (`wordlab.sampling`). Every formula of the update rule stands
 here once, as a person would write it down; the tests hold the fast engines against it, and hold it against numerical
@@ -111,8 +111,8 @@ def train_batch(
 ) -> tuple[float, float]:
     """One micro-batch, in place. Both tables have shape (V + 1, dim), the padding row last.
 
-    Every row moves by -lr * gradient summed over the micro-batch, divided by 1 + damping * curvature, where curvature is
-    lr * sum of weight * sigma (1 - sigma) * |other row|^2 (DESIGN 4.2), for a row of a bag times its share in the bag.
+    Every row moves by -lr * gradient summed over the micro-batch, divided by 1 + damping * curvature, where curvature
+    is lr * sum of weight * sigma (1 - sigma) * |other row|^2 (DESIGN 4.2), times a row's share in the bag for its rows.
     Returns the weighted sum of losses and the sum of weights.
     """
     vocab_size = len(input_vectors) - 1

@@ -2,7 +2,7 @@
 
 Compilers vectorise the kernels' short loops badly (they must assume that arrays overlap), and a BLAS call for matrices
 of 32 rows costs as much as the product. So the kernels say in plain Python which vector is loaded, multiplied and
-stored, and LLVM turns a vector into one AVX-512 register, two AVX registers or four of SSE or NEON, whatever the CPU has.
+stored, and LLVM turns a vector into one AVX-512 register, two of AVX or four of SSE or NEON, whatever the CPU has.
 
 No operation here may be reordered or fused by the compiler beyond what is written: sums run in the order of the code,
 `fma` is one rounding everywhere. So the bits do not depend on the vector width of the CPU.
@@ -105,7 +105,7 @@ where_equal = _choose("==")
 
 def _overload_operator(symbol: Any, operation: Any) -> None:
     @overload(symbol)
-    def vectors(a, b):  # type: ignore[no-untyped-def]  # numba compares the signatures, annotations included
+    def vectors(a, b):  # numba compares the signatures, annotations included
         if isinstance(a, Float32x16) and isinstance(b, Float32x16):
             return lambda a, b: operation(a, b)
         return None
@@ -312,11 +312,11 @@ def product_tile(rows: int, vectors: int) -> Any:
 
 
 @njit(inline="always")
-def exp_of_negative(x):  # type: ignore[no-untyped-def]
+def exp_of_negative(x):
     """e ** x per lane for x <= 0, within 2 units in the last place; below -87 about 1e-38 instead of less.
 
-    e ** x = 2 ** n * e ** r with n = round(x / ln 2); ln 2 in two parts (Cody and Waite) and a Taylor series of degree 7,
-    whose remainder for |r| <= ln(2) / 2 is under 6e-9.
+    e ** x = 2 ** n * e ** r with n = round(x / ln 2); ln 2 in two parts (Cody and Waite) and a Taylor series of degree
+    7, whose remainder for |r| <= ln(2) / 2 is under 6e-9.
     """
     x = where_at_least(x, splat(np.float32(-87.0)), x, splat(np.float32(-87.0)))
     magic = splat(np.float32(12582912.0))  # 1.5 * 2**23: adding it rounds to a whole number
@@ -335,8 +335,8 @@ def exp_of_negative(x):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def log_of_one_plus(x):  # type: ignore[no-untyped-def]
-    """ln(1 + x) per lane for x from 0 to 1, absolute error under 1e-7: x times a polynomial through Chebyshev's points."""
+def log_of_one_plus(x):
+    """ln(1 + x) per lane for x from 0 to 1, absolute error under 1e-7: x times a polynomial at Chebyshev's points."""
     p = splat(np.float32(-0.0031760570))
     p = fma(p, x, splat(np.float32(0.019542528)))
     p = fma(p, x, splat(np.float32(-0.056373615)))

@@ -1,0 +1,173 @@
+"""CBOW, one block: the mean of the context's input rows against the output rows of the word and of the noise words."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wordlab.compiled import inner, njit
+from wordlab.kernels.blocks import (
+    axpy,
+    band_product,
+    copy_row,
+    dot,
+    draw_noise,
+    draw_windows,
+    fill,
+    inside_window,
+    noise_residuals,
+    noise_updates,
+    one_residual,
+    transpose_hidden,
+)
+from wordlab.kernels.layout import BAND, CBOW_WORD2VEC
+from wordlab.kernels.simd import LANES, load, peek, poke, splat, store
+
+
+@inner
+def cbow_block(tokens, start, stop, rule, draws, lr, scratch, update, row, curvature):
+    """Updates of one block of CBOW: the mean of the context's input rows against the word's output row and noise words.
+
+    Arguments and result as for `skipgram_block`; rows of the part: the targets' output rows, the context's input rows,
+    the noise words' output rows, the padding row.
+    """
+    window, depth, columns = rule.window, scratch.depth, scratch.columns
+    targets, left = stop - start, 2 * window
+    context_at = (rule.block_tokens + BAND - 1) // BAND * BAND
+    noise_at, pad_at = context_at + scratch.context_rows, row.shape[0] - 1
+    word_id = tokens.word_id
+    row[:] = -1
+
+    _, missing = draw_windows(tokens, start, stop, rule, draws, scratch)
+    for i in range(targets + 2 * window):
+        t = start - window + i
+        if 0 <= t < word_id.shape[0]:
+            row[context_at + i] = word_id[t]
+            copy_row(rule.table + 4 * depth * np.int64(word_id[t]), scratch.context_CD + 4 * depth * i, depth)
+    _fill_bags(rule, scratch, targets, False)
+    for j in range(0, targets, BAND):
+        band_product(
+            scratch.bag_CL + 4 * (columns * j + left + j), 1, columns, scratch.context_CD + 4 * depth * j, depth,
+            BAND + 2 * window, scratch.hidden_LD + 4 * depth * (left + j), depth, depth // LANES, False,
+        )  # fmt: skip
+    if missing > 0:
+        _pad_bags(rule, scratch, targets)
+
+    loss, predictions = _true_pairs(tokens, start, targets, rule, lr, scratch, row, curvature)
+    draw_noise(tokens, start, rule, draws, scratch, scratch.pairs)
+    predictions -= _exclude_targets(tokens, start, targets, rule, scratch)
+    transpose_hidden(scratch, left, targets)
+    loss += noise_residuals(rule, lr, scratch, targets, curvature[noise_at:])
+    noise_updates(rule, scratch, targets, update + 4 * depth * noise_at, row[noise_at:])
+
+    for j in range(0, targets, BAND):
+        band_product(
+            scratch.noise_NL + 4 * (left + j), 1, columns, scratch.noise_ND, depth, rule.block_negatives,
+            scratch.hidden_gradient_LD + 4 * depth * (left + j), depth, depth // LANES, False,
+        )  # fmt: skip
+    for j in range(targets):
+        gradient, place = peek(scratch.gradient, left + j), update + 4 * depth * j
+        hidden, target = scratch.hidden_LD + 4 * depth * (left + j), scratch.target_BD + 4 * depth * j
+        axpy(gradient, target, scratch.hidden_gradient_LD + 4 * depth * (left + j), depth)
+        for k in range(0, depth, LANES):
+            store(splat(gradient) * load(hidden, k), place, k)
+    if rule.method == CBOW_WORD2VEC:
+        _fill_bags(rule, scratch, targets, True)
+    for i in range(0, targets + 2 * window, BAND):
+        band_product(
+            scratch.bag_CL + 4 * (columns * i + i), columns, 1, scratch.hidden_gradient_LD + 4 * depth * i, depth,
+            BAND + 2 * window, update + 4 * depth * (context_at + i), depth, depth // LANES, False,
+        )  # fmt: skip
+    for i in range(targets + 2 * window):
+        total = np.float32(0)
+        for c in range(i, i + 2 * window + 1):
+            total += peek(scratch.bag_CL, columns * i + c) * peek(scratch.curvature, c)
+        curvature[context_at + i] = total
+    if missing > 0:
+        _pad_bag_updates(rule, scratch, targets, update, row, curvature, pad_at)
+    return loss, predictions
+
+
+@inner
+def _true_pairs(tokens, start, targets, rule, lr, scratch, row, curvature):
+    """CBOW: score every hidden vector against its word. `pairs` becomes 1 for targets that have a bag, else 0."""
+    left, depth = 2 * rule.window, scratch.depth
+    loss, predictions = 0.0, 0.0
+    fill(0, scratch.gradient, scratch.columns)
+    fill(0, scratch.curvature, scratch.columns)
+    for j in range(targets):
+        c = left + j
+        if peek(scratch.pairs, c) == 0:
+            continue
+        poke(np.float32(1), scratch.pairs, c)
+        row[j] = rule.vocab_size + 1 + tokens.word_id[start + j]
+        target, hidden = scratch.target_BD + 4 * depth * j, scratch.hidden_LD + 4 * depth * c
+        squared_length = copy_row(rule.table + 4 * depth * np.int64(row[j]), target, depth)
+        poke(dot(hidden, hidden, depth), scratch.norm, c)
+        residual, bend, part = one_residual(dot(hidden, target, depth), 1.0, lr)
+        poke(residual, scratch.gradient, c)
+        poke(bend * squared_length, scratch.curvature, c)
+        curvature[j] = bend * peek(scratch.norm, c)
+        loss += part
+        predictions += rule.negatives + 1
+    return loss, predictions
+
+
+@inner
+def _exclude_targets(tokens, start, targets, rule, scratch):
+    """CBOW: a noise word gets no weight where it is the true word. Returns the weight taken away."""
+    left, taken, noise_id = 2 * rule.window, 0.0, scratch.noise_id
+    for j in range(targets):
+        word_id = tokens.word_id[start + j]
+        for n in range(rule.block_negatives):
+            if noise_id[n] == word_id:
+                weight = scratch.noise_weight_NL + 4 * scratch.columns * n
+                taken += peek(weight, left + j)
+                poke(np.float32(0), weight, left + j)
+    return taken
+
+
+@njit(inline="always")
+def _bag_size(scratch, c):
+    """Rows in the bag of column c, padding rows included."""
+    return peek(scratch.last, c) - peek(scratch.first, c) + peek(scratch.missing, c)
+
+
+@inner
+def _fill_bags(rule, scratch, targets, undivided):
+    """bag_CL[i, c] = 1 / size of the bag (1 if undivided) for context rows in the window of target c, else 0."""
+    window, columns = rule.window, scratch.columns
+    weight = scratch.gradient
+    vectors = (BAND + 2 * window + LANES - 1) // LANES
+    for c in range(columns):
+        poke(np.float32(1) if undivided else np.float32(1) / max(_bag_size(scratch, c), np.float32(1)), weight, c)
+    for i in range((targets + 2 * window + BAND - 1) // BAND * BAND):
+        place = splat(np.float32(i))
+        for v in range(vectors):
+            c = i // BAND * BAND + LANES * v
+            inside = inside_window(scratch, place, c)
+            store(inside * load(weight, c), scratch.bag_CL, columns * i + c)
+
+
+@inner
+def _pad_bags(rule, scratch, targets):
+    """window_edges: pad. The padding row enters the bag once for each missing word."""
+    depth = scratch.depth
+    pad = rule.table + 4 * depth * rule.vocab_size
+    for c in range(2 * rule.window, 2 * rule.window + targets):
+        missing = peek(scratch.missing, c)
+        if missing > 0:
+            axpy(missing / _bag_size(scratch, c), pad, scratch.hidden_LD + 4 * depth * c, depth)
+
+
+@inner
+def _pad_bag_updates(rule, scratch, targets, update, row, curvature, pad_at):
+    """Update of the padding row from every bag that holds it."""
+    depth, place = scratch.depth, update + 4 * scratch.depth * pad_at
+    fill(0, place, depth)
+    row[pad_at], curvature[pad_at] = rule.vocab_size, 0
+    for c in range(2 * rule.window, 2 * rule.window + targets):
+        missing = peek(scratch.missing, c)
+        if missing > 0:
+            share = missing if rule.method == CBOW_WORD2VEC else missing / _bag_size(scratch, c)
+            axpy(share, scratch.hidden_gradient_LD + 4 * depth * c, place, depth)
+            curvature[pad_at] += share * peek(scratch.curvature, c)

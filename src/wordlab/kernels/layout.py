@@ -1,0 +1,148 @@
+"""Arrays and numbers that the kernels hand to one another.
+
+Shapes, in the names of the arrays:
+    B   targets of a block, each a kept token          W   window          N   noise words, shared by the block
+    C   context positions: B + 2W, from W tokens before the block to W after it
+    L   columns: target j is column 2W + j, so that column c and context row i are a possible pair when c-2W <= i <= c
+    D   vector length, a multiple of 16                R   rows of a block's part of the update buffer
+
+Arrays are handed around as addresses, or in functions that do not count references (see wordlab.compiled).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from wordlab.kernels.simd import LANES
+
+BAND, DENSE = 6, 4
+"""Rows of a tile: 6 targets and a window of 5 need just 16 columns; noise words come in multiples of 4."""
+CUT, DROP, PAD = 0, 1, 2
+SKIPGRAM, CBOW_EXACT, CBOW_WORD2VEC = 0, 1, 2
+
+
+class Tokens(NamedTuple):
+    """Kept tokens of one segment, arrays of shape (n,)."""
+
+    word_id: Any
+    sentence: Any
+    """int32; equal for tokens of one sentence, rising."""
+    position: Any
+    """int32; place in the segment before subsampling."""
+
+
+class Rule(NamedTuple):
+    """What is computed; the same for all blocks of a run."""
+
+    method: int
+    window_edges: int
+    window: int
+    negatives: float
+    block_tokens: int
+    block_negatives: int
+    dim: int
+    """Length of a vector without padding."""
+    vocab_size: int
+    """Table rows 0..V-1 are input rows, V the padding row as input; V+1..2V are output rows, 2V+1 padding as output."""
+    table: int
+    """Address of the table, float32 (2V+2, D)."""
+    accept: Any
+    alias: Any
+    """Noise distribution, see sampling.alias_table."""
+    keep_threshold: Any
+    """Subsampling, see sampling.keep_thresholds."""
+    batch_blocks: int
+    """Blocks in one micro-batch."""
+    damping: Any
+    """float32; a row's step is divided by 1 + damping * its curvature."""
+
+
+class Draws(NamedTuple):
+    """Keys of the random choices of one epoch, and where the segment starts in the corpus, in tokens."""
+
+    keep_key: Any
+    window_key: Any
+    noise_key: Any
+    first_position: Any
+
+
+class Scratch(NamedTuple):
+    """Working memory of one thread: addresses of float32 arrays, zero at the start. `columns` is L, `depth` is D."""
+
+    columns: int
+    depth: int
+    context_rows: int
+    hidden_LD: int
+    hidden_DL: int
+    hidden_gradient_LD: int
+    context_CD: int
+    noise_ND: int
+    target_BD: int
+    context_CL: int
+    bag_CL: int
+    noise_NL: int
+    noise_weight_NL: int
+    first: int
+    """(L,) first context row of a target's window; for a target that is left out, above `last`."""
+    last: int
+    """(L,) last context row of a target's window."""
+    own: int
+    """(L,) a target's own context row, which is no pair."""
+    pairs: int
+    """(L,) number of true pairs."""
+    missing: int
+    """(L,) number of padded pairs (window_edges: pad)."""
+    norm: int
+    """(L,) squared length of hidden."""
+    curvature: int
+    """(L,) curvature of hidden."""
+    gradient: int
+    """(L,) CBOW: residual of the true pair."""
+    context_norm: int
+    """(C,) squared lengths of context rows."""
+    noise_norm: int
+    """(N,) squared lengths of noise rows."""
+    context_id: Any
+    """int32 array (C,); -1 outside the segment."""
+    noise_id: Any
+    """int32 array (N,)."""
+
+
+class Updates(NamedTuple):
+    """Update buffer of a micro-batch: one part for each of its blocks."""
+
+    vector: Any
+    """float32, (blocks, R, D)"""
+    row: Any
+    """int32, (blocks, R): the table row that a vector is for; -1: none"""
+    curvature: Any
+    """float32, (blocks, R)"""
+
+
+class Sizes(NamedTuple):
+    """Array sizes that follow from a rule, with room for whole tiles at every end."""
+
+    targets: int
+    context: int
+    noise: int
+    columns: int
+    depth: int
+
+    @property
+    def update_rows(self) -> int:
+        """Rows of a block's part of the update buffer: targets, context, noise words, the padding row."""
+        return self.targets + self.context + self.noise + 1
+
+
+def round_up(value: int, step: int) -> int:
+    """The smallest multiple of `step` that is not below `value`."""
+    return -(-value // step) * step
+
+
+def sizes(window: int, block_tokens: int, block_negatives: int, dim: int) -> Sizes:
+    """Sizes of Scratch and of the update buffer."""
+    targets = round_up(block_tokens, BAND)
+    context = round_up(targets + 2 * window, BAND)
+    band = round_up(BAND + 2 * window, LANES)
+    columns = round_up(max(context + band, 2 * window + round_up(block_tokens, LANES)) + BAND, LANES)
+    return Sizes(targets, context, round_up(block_negatives, DENSE), columns, round_up(dim, LANES))
