@@ -1,0 +1,410 @@
+"""The whole pipeline under DVC, on a small text: what re-runs, experiments, kills, bad input.
+
+One project for the module, since the first `dvc repro` compiles the kernels; each test gets it as that left it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from wordlab.artifacts import sha256_file
+
+ROOT = Path(__file__).parents[1]
+PARTS = (".dvc/", ".dvcignore", ".gitignore", "dvc.yaml", "params.yaml", "src/", "stages/")
+WORDS = (
+    *("tiger", "cat", "book", "paper", "computer", "keyboard", "internet", "plane", "car", "train", "telephone"),
+    *("television", "radio", "media", "bread", "butter", "cucumber", "potato", "doctor", "nurse", "professor"),
+    *("student", "stock", "phone", "market", "egg", "king", "queen"),
+)
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of this repository's pipeline with a corpus of its own."""
+
+    root: Path
+    environment: dict[str, str]
+
+    def run(self, *command: str, status: int = 0) -> str:
+        """What a command prints, both streams together. It goes through a file: a queue's worker keeps a pipe open."""
+        log = self.root.parent / "log.txt"
+        with log.open("w+") as output:
+            done = subprocess.run(
+                command, cwd=self.root, env=self.environment, stdout=output, stderr=subprocess.STDOUT, timeout=300
+            )
+            output.seek(0)
+            text = output.read()
+        assert (done.returncode == 0) == (status == 0), text
+        return text
+
+    def dvc(self, *arguments: str, status: int = 0) -> str:
+        return self.run("dvc", *arguments, status=status)
+
+    def repro(self, *arguments: str) -> list[str]:
+        """Run `dvc repro`; return the stages that were executed or taken from the cache."""
+        lines = self.dvc("repro", *arguments).splitlines()
+        return [
+            line.split("'")[1] for line in lines if line.startswith("Running stage") or "is cached - skipping" in line
+        ]
+
+    def set(self, key: str, value: Any) -> None:
+        """Set one value of params.yaml; key as in `-S`."""
+        path = self.root / "params.yaml"
+        tree = yaml.safe_load(path.read_text())
+        *sections, name = key.split(".")
+        section = tree
+        for part in sections:
+            section = section[part]
+        section[name] = value
+        path.write_text(yaml.safe_dump(tree, sort_keys=False))
+
+    def bytes_of_results(self) -> dict[str, str]:
+        """SHA-256 of every file whose bytes a run promises to repeat."""
+        folders = [self.root / "data", self.root / "metrics"]
+        files = [file for folder in folders for file in sorted(folder.rglob("*")) if file.is_file()]
+        paths = {file.relative_to(self.root).as_posix(): file for file in files}
+        return {name: sha256_file(file) for name, file in paths.items() if not name.startswith(REPORTS_SPEED)}
+
+
+EARLIER = ("cbow", "temporary")
+"""Experiments of other tests."""
+REPORTS_SPEED = ("metrics/run/", "data/report/")
+"""Seconds and words/s stand in these."""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The project after its first `dvc repro`, committed."""
+    base = tmp_path_factory.mktemp("pipeline")
+    root = base / "project"
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
+    if listed.returncode != 0:
+        pytest.skip("needs a git checkout, to know which files belong to the repository")
+    for name in listed.stdout.splitlines():
+        if name.startswith(PARTS) and (ROOT / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, root / name)
+    project = Project(root, environment(base))
+    write_corpus(root / "own.txt", seed=1)
+    shrink(project)
+    project.run("git", "init", "--quiet")
+    project.run("git", "add", ".")
+    project.run("git", "commit", "--quiet", "-m", "start")
+    project.dvc("repro")
+    project.run("git", "add", ".")
+    project.run("git", "commit", "--quiet", "-m", "base")
+    project.run("git", "tag", "base")
+    return project
+
+
+def environment(base: Path) -> dict[str, str]:
+    """This process's environment, with DVC kept to `base`, no network, and no other wordlab on the path."""
+    person = {f"GIT_{role}_{what}": "a@b" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    own = {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "DVC_SITE_CACHE_DIR": str(base / "site"),
+        "DVC_GLOBAL_CONFIG_DIR": str(base / "config"),
+        "DVC_NO_ANALYTICS": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+    }
+    left_out = ("PYTHONPATH", "WORDLAB_MIRROR", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "DVC_STAGE")
+    kept = {name: value for name, value in os.environ.items() if name not in left_out}
+    return kept | person | proxies | own
+
+
+def write_corpus(path: Path, seed: int) -> None:
+    """800 sentences, about 6,000 tokens, of a few words that WordSim-353 knows, some far more frequent than others."""
+    draw = random.Random(seed)
+    weights = [1 / rank for rank in range(1, len(WORDS) + 1)]
+    sentences = (" ".join(draw.choices(WORDS, weights, k=draw.randint(3, 12))) for _ in range(800))
+    path.write_text("".join(f"{sentence}.\n" for sentence in sentences))
+
+
+def shrink(project: Project) -> None:
+    """Parameters for a run of seconds: a text in three shards, two seeds, vectors of eight numbers."""
+    for key, value in {
+        "seeds": [1, 2],
+        "corpus": "own.txt",
+        "download.evaluation_sets": ["wordsim353", "men"],
+        "tokenize.normalizer": "plain",
+        "tokenize.shard_bytes": 16384,
+        "vocab.min_count": 1,
+        "model.dim": 8,
+        "train.epochs": 2,
+        "train.batch_tokens": 64,
+        "evaluate.neighbors": ["king"],
+        "report.map_words": 10,
+        "run.threads": 1,
+        "run.workers": 1,
+    }.items():
+        project.set(key, value)
+
+
+@pytest.fixture
+def refusing(built: Project) -> Iterator[Project]:
+    """The project as its first run left it, for tests after which its data must be the same still."""
+    before = built.bytes_of_results()
+    yield built
+    assert built.bytes_of_results() == before
+    built.run("git", "reset", "--quiet", "--hard", "base")
+
+
+@pytest.fixture
+def project(built: Project) -> Iterator[Project]:
+    """The project as its first run left it."""
+    yield built
+    built.run("git", "reset", "--quiet", "--hard", "base")
+    write_corpus(built.root / "own.txt", seed=1)
+    built.dvc("checkout", "--quiet", "--force")
+
+
+def summary(root: Path) -> dict[str, Any]:
+    return json.loads((root / "metrics/summary.json").read_text())
+
+
+def test_the_first_run_leaves_models_scores_and_a_report(project: Project) -> None:
+    for path in ("data/train/seed-2/input_vectors.npy", "data/report/index.html", "metrics/curves/seed-1.tsv"):
+        assert (project.root / path).is_file()
+    scores = summary(project.root)
+    assert scores["wordsim353"]["seeds"] == 2 and scores["wordsim353"]["sd"] > 0
+    assert "men" not in scores
+    assert "none of its" in json.loads((project.root / "metrics/seed-1.json").read_text())["absent"]["men"]
+    assert project.run("git", "status", "--porcelain") == ""
+
+
+def test_a_second_run_does_nothing_and_changes_no_file_in_git(project: Project) -> None:
+    started = time.monotonic()
+    assert "Data and pipelines are up to date." in project.dvc("repro")
+    assert time.monotonic() - started < 15  # about 1.5 s on a quiet machine
+    assert project.run("git", "status", "--porcelain") == ""
+
+
+def test_another_learning_rate_runs_nothing_before_train(project: Project) -> None:
+    project.set("train.lr.skipgram", 0.04)
+    assert project.repro("train") == ["train@1", "train@2"]
+
+
+def test_a_seed_more_trains_only_that_seed(project: Project) -> None:
+    project.set("seeds", [1, 2, 3])
+    assert project.repro() == ["train@3", "evaluate@3", "report"]
+    assert summary(project.root)["wordsim353"]["seeds"] == 3
+
+
+def test_subsampling_trains_again_but_encodes_nothing_anew(project: Project) -> None:
+    project.set("vocab.subsample_t", 0.002)
+    assert project.repro("train") == ["vocab", "train@1", "train@2"]
+
+
+def test_another_min_count_tokenizes_nothing_anew(project: Project) -> None:
+    project.set("vocab.min_count", 100)
+    assert project.repro("encode") == ["vocab", "encode"]
+
+
+def test_an_edited_corpus_is_tokenized_again(project: Project) -> None:
+    with (project.root / "own.txt").open("a") as file:
+        file.write("tiger tiger burning bright.\n")
+    assert project.repro("vocab") == ["download", "tokenize", "vocab"]
+    assert "burning" in (project.root / "data/vocab/vocab.tsv").read_text()
+
+
+def test_a_damaged_output_is_noticed_and_made_good(project: Project) -> None:
+    shard = project.root / "data/encode/ids-00000.arrow"
+    before = shard.read_bytes()
+    shard.unlink()  # a new file: the old one is linked with the cache
+    shard.write_bytes(before[:-100])
+    assert project.repro("encode") == ["encode"]
+    assert shard.read_bytes() == before
+
+
+def test_threads_and_workers_change_no_byte(project: Project) -> None:
+    before = project.bytes_of_results()
+    project.set("run.threads", 2)
+    project.set("run.workers", 2)
+    assert "up to date" in project.dvc("repro")
+    assert project.repro("--force", "--single-item", "tokenize", "train@1") == ["tokenize", "train@1"]
+    assert project.bytes_of_results() == before
+    assert json.loads((project.root / "metrics/run/seed-1.json").read_text())["threads"] == 2
+
+
+def test_a_killed_training_leaves_nothing_and_starts_again_to_the_same_bytes(project: Project) -> None:
+    project.set("train.epochs", 8000)  # some seconds
+    model = project.root / "data/train/seed-1"
+    log = project.root.parent / "killed.txt"
+    with log.open("w") as output:
+        running = subprocess.Popen(
+            ["dvc", "repro", "train@1"], cwd=project.root, env=project.environment, stdout=output, stderr=output
+        )
+        begun = "train seed 1: "
+        wait_for("the training has begun", lambda: begun in log.read_text() or running.poll() is not None)
+        time.sleep(0.3)
+        assert running.poll() is None, log.read_text()
+        running.kill()
+        running.wait()
+    wait_for("the stage has ended with DVC", lambda: not processes_in(project.root))
+    assert not model.exists()
+    assert project.repro("train@1") == ["train@1"]
+    after_kill = [sha256_file(file) for file in sorted(model.iterdir())]
+    project.repro("--force", "--single-item", "train@1")
+    assert [sha256_file(file) for file in sorted(model.iterdir())] == after_kill
+
+
+def wait_for(what: str, done: Callable[[], bool], pause_seconds: float = 0.1) -> None:
+    limit_seconds = 240.0
+    until = time.monotonic() + limit_seconds
+    while not done():
+        assert time.monotonic() < until, f"waited {limit_seconds} s until {what}"
+        time.sleep(pause_seconds)
+
+
+def processes_in(folder: Path) -> list[int]:
+    """Stages that run with this folder as their own."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").resolve() == folder and b"stages." in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_stages_import_the_code_beside_them(project: Project) -> None:
+    """Also where another wordlab is installed: experiments run in copies of the project."""
+    where = project.run("python", "-c", "import stages, wordlab; print(wordlab.__file__)").strip()
+    assert Path(where) == project.root / "src/wordlab/__init__.py"
+
+
+def test_an_experiment_is_compared_with_the_last_commit(project: Project) -> None:
+    project.dvc("exp", "run", "--name", "cbow", "-S", "model.arch=cbow")
+    params = project.dvc("params", "diff")
+    assert "model.arch" in params and "skipgram" in params and "cbow" in params
+    metrics = json.loads(project.dvc("metrics", "diff", "--json", "--targets", "metrics/summary.json"))
+    assert metrics["metrics/summary.json"]["wordsim353.mean"]["diff"] != 0
+    plots = project.dvc("plots", "diff", "base")
+    assert (project.root / "dvc_plots/index.html").is_file(), plots
+    shutil.rmtree(project.root / "dvc_plots")
+    rows = shown_experiments(project)
+    assert rows["cbow"]["model.arch"] == "cbow" and rows["cbow"]["wordsim353.mean"]
+
+
+def shown_experiments(project: Project) -> dict[str, dict[str, str]]:
+    """`dvc exp show`: name of an experiment -> its row."""
+    rows = csv.DictReader(project.dvc("exp", "show", "--csv").splitlines())
+    return {row["Experiment"]: row for row in rows if row["Experiment"]}
+
+
+def test_an_experiment_in_a_temporary_copy_leaves_the_workspace_alone(project: Project) -> None:
+    before = project.bytes_of_results()
+    experiment = ("--name", "temporary", "-S", "model.arch=cbow", "-S", "report.map_words=11")
+    assert "Running stage 'report'" in project.dvc("exp", "run", "--temp", *experiment)
+    assert project.run("git", "status", "--porcelain") == ""
+    assert project.bytes_of_results() == before
+    metrics = project.dvc("metrics", "diff", "base", "temporary", "--targets", "metrics/summary.json")
+    assert "wordsim353.mean" in metrics
+
+
+def test_a_queue_of_experiments(project: Project) -> None:
+    project.dvc("exp", "run", "--queue", "-S", "model.arch=skipgram,cbow")
+    project.dvc("queue", "start")
+    wait_for("the queue is done", lambda: not re.search(r"\b(Queued|Running)\b", project.dvc("queue", "status")), 2)
+    assert project.dvc("queue", "status").count("Success") == 2
+    found = {row["model.arch"] for name, row in shown_experiments(project).items() if name not in EARLIER}
+    assert found == {"skipgram", "cbow"}
+    project.dvc("queue", "stop", "--kill")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("model.windw", 3, "params.yaml: unknown key model.windw. Did you mean model.window?"),
+        (
+            "model.arch",
+            "skipgramm",
+            "model.arch is 'skipgramm', but must be one of skipgram, cbow. Did you mean skipgram?",
+        ),
+        ("model.negatives", 0, "model.negatives is 0, but must be 1 or more: without noise words nothing is learned."),
+        ("train.lr", 0.05, "train.lr is 0.05, but must be a section with the keys skipgram, cbow."),
+        ("vocab.min_count", "five", "vocab.min_count is 'five', but must be a whole number."),
+        ("corpus", "enwik9", "corpus is 'enwik9', which is neither a row of the catalog nor a file or folder"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_before_anything_runs(
+    refusing: Project, key: str, value: object, message: str
+) -> None:
+    refusing.set(key, value)
+    script = "download" if key == "corpus" else "vocab"
+    text = refusing.run("python", "-m", f"stages.{script}", status=1)
+    assert message in text and "Traceback" not in text
+
+
+def test_a_wrong_parameter_stops_dvc_too(project: Project) -> None:
+    project.set("model.negatives", 0)
+    text = project.dvc("repro", status=1)
+    assert "error: params.yaml: model.negatives is 0" in text and "Traceback" not in text
+    assert not (project.root / "data/train/seed-1").exists()
+    assert list((project.root / "data").rglob("*.tmp")) == []
+    assert "model.windw" in project.dvc("exp", "run", "-S", "model.windw=3", status=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "The corpus holds no words: 0 bytes in 1 files"),
+        (b"king king king\n", "Training needs two different words or more"),
+        (b"king qu\xffeen\n" * 20, "UTF-8"),
+        (b"king que\0en\n" * 20, "NUL"),
+    ],
+)
+def test_a_corpus_that_cannot_be_used_is_told_of_and_leaves_nothing_behind(
+    project: Project, text: bytes, message: str
+) -> None:
+    (project.root / "own.txt").write_bytes(text)
+    shown = project.dvc("repro", status=1)
+    assert message in shown and "error: " in shown and "Traceback" not in shown
+    assert list((project.root / "data").rglob("*.tmp")) == []
+
+
+def test_a_missing_evaluation_file_is_told_of(project: Project) -> None:
+    (evaluation_file,) = (project.root / "data/download/evaluation/wordsim353").iterdir()
+    evaluation_file.unlink()
+    text = project.run("python", "-m", "stages.evaluate", "--seed", "1", status=1)
+    assert "wordsim353" in text and "is missing" in text and "dvc repro" in text and "Traceback" not in text
+    assert project.repro("download") == ["download"]
+    assert evaluation_file.is_file()
+
+
+@pytest.mark.parametrize("stage", ["tokenize", "vocab", "encode", "train --seed 1", "evaluate --seed 1", "report"])
+def test_an_unwritable_output_is_told_of(refusing: Project, stage: str) -> None:
+    """A file stands where the output, or the folder it lies in, should be; permissions would not stop root."""
+    name, *arguments = stage.split()
+    folder = refusing.root / "data" / name
+    output, blocked = (folder / "seed-1", folder) if arguments else (folder, folder.with_name(f"{name}.tmp"))
+    folder.rename(folder.with_name("aside"))
+    blocked.write_text("in the way")
+    try:
+        text = refusing.run("python", "-m", f"stages.{name}", *arguments, status=1)
+        assert not output.exists()
+    finally:
+        blocked.unlink(missing_ok=True)
+        folder.with_name("aside").rename(folder)
+    assert f"error: {output.relative_to(refusing.root)} could not be written: " in text and "Traceback" not in text
