@@ -1,7 +1,7 @@
 """params.yaml -> frozen dataclasses, checked once, at the edge. The only reader of params.yaml.
 
-There are no defaults: what is not in params.yaml, `dvc params diff` cannot show. Core functions receive the section they
-need, never a dict and never the file. PyYAML follows YAML 1.1, where `1e-05` (which `dvc exp run -S train.lr.cbow=1e-5`
+There are no defaults: what is not in params.yaml, `dvc params diff` cannot show. Core functions receive the section
+they need, never a dict and never the file. PyYAML follows YAML 1.1, where `1e-05` (which `-S train.lr.cbow=1e-5`
 writes) is a string; the loader here reads numbers as YAML 1.2 does.
 """
 
