@@ -277,6 +277,15 @@ def estimated_memory(case: Case) -> int:
     return memory_bytes(case.model, case.train, case.vocab_size, case.threads)
 
 
+def cpu_flags() -> list[str]:
+    """What the kernel says this CPU can do, as Linux names it on x86; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
+    return next((line.split() for line in lines if line.startswith("flags")), [])
+
+
 def with_threads(case: Case, number: int) -> Case:
     return replace(case, threads=number)
 

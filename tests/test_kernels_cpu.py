@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import subprocess
+import sys
 import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +19,7 @@ from tests.engine import (
     MODES,
     Case,
     CpuEngine,
+    cpu_flags,
     estimated_memory,
     expected_step,
     make_case,
@@ -144,6 +150,34 @@ def test_bits_are_the_same_on_any_number_of_threads(mode: tuple[str, str, str]) 
         again = run_engine(with_threads(case, threads), start)
         assert again.table.tobytes() == first.table.tobytes(), threads
         assert (again.loss, again.weight) == (first.loss, first.weight)
+
+
+def digest_of_steps() -> str:
+    """SHA-256 over what every method makes of one case; also called by the process below."""
+    digest = hashlib.sha256()
+    for mode in MODES:
+        train = train_config(block_tokens=32, block_negatives=16, batch_tokens=128)
+        case = random_case(model_config(*mode, dim=100, window=5), train, 2000, vocab_size=300, threads=2)
+        result = run_engine(case, start_table(case, size=0.1))
+        digest.update(result.table.tobytes() + np.array([result.loss, result.weight]).tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not {"avx2", "fma", "bmi2"} <= set(cpu_flags()), reason="this CPU cannot run what is compiled for a Haswell"
+)
+def test_bits_are_the_same_on_an_older_kind_of_cpu() -> None:
+    """Compiled for a Haswell of 2013, whose vectors are half as wide as AVX-512's, and with tiles for it."""
+    root = Path(__file__).parents[1]
+    program = (
+        "import llvmlite.binding as llvm; llvm.get_host_cpu_features = dict; "
+        "from tests.test_kernels_cpu import digest_of_steps; print(digest_of_steps())"
+    )
+    older = os.environ | {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "", "PYTHONPATH": f"{root}:{root / 'src'}"}
+    run = subprocess.run([sys.executable, "-c", program], env=older, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == digest_of_steps()
 
 
 @pytest.mark.parametrize("change", [{"seed": 2}, {"epoch": 1}, {"first_position": 1}], ids=str)

@@ -233,5 +233,5 @@ run_stage(train.main)
 def test_an_interrupt_while_threads_start_does_not_hang(project: Path) -> None:
     """A thread whose team never becomes whole would wait at the barrier for ever, and the process with it."""
     command = [sys.executable, "-c", INTERRUPTED]
-    done = subprocess.run(command, cwd=project, env=environment(), capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, cwd=project, env=environment(), capture_output=True, text=True, timeout=20)
     assert done.returncode == 130 and "stopped from the keyboard" in done.stderr, done.stderr
