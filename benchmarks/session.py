@@ -69,6 +69,7 @@ def record(commands: list[str]) -> str:
             f"git clone --quiet . {clone}",
             f"cd {clone} && dvc config --local cache.dir {Path('.dvc/cache').absolute()}",
             f"cd {clone} && dvc checkout --quiet --allow-missing",
+            f"cd {clone} && dvc repro --quiet",  # data/source is in no cache
         ):
             run(command, Path.cwd())
         shown = []
