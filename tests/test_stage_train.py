@@ -201,7 +201,7 @@ def test_a_run_stopped_from_the_keyboard_ends_at_once_and_writes_nothing(project
         wait_until(process, None)
         process.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=3)
+            process.wait(timeout=6)
             break
     _, errors = process.communicate(timeout=10)
     assert process.returncode in (130, -signal.SIGINT), errors

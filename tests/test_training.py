@@ -151,6 +151,29 @@ def test_threads_0_means_all_cores() -> None:
     assert resolve_threads(3) == 3
 
 
+@pytest.mark.parametrize("num_words", [1, 5, 20])
+@pytest.mark.parametrize("arch", ["skipgram", "cbow"])
+def test_toy_corpora_hold_with_the_settings_of_params_yaml(arch: str, num_words: int, tmp_path: Path) -> None:
+    """Where a handful of words meet all the time, a micro-batch made for real text would overshoot; see damping."""
+    rng = np.random.default_rng(num_words)
+    data = write_data(tmp_path, [rng.integers(0, num_words, 20).tolist() for _ in range(150)])
+    train = replace(PARAMS.train, epochs=60, lr_floor=1.0)
+    engine, trained = fit(data, replace(PARAMS.model, arch=arch, dim=16), train)
+    assert np.isfinite(engine.table).all()
+    assert trained.curve[-1].loss < math.log(2)
+
+
+@pytest.mark.parametrize("num_words", [1, 3, 20, 200, 100_000])
+def test_micro_batches_shrink_with_the_vocabulary_and_stay_whole_blocks(num_words: int) -> None:
+    """Never longer than in params.yaml, never empty; a large vocabulary changes nothing."""
+    counts = np.full(num_words, 7)
+    fitted = training.fit_to_vocabulary(PARAMS.train, counts, SamplingTables.build(counts, 0.0, 0.75))
+    assert 1 <= fitted.block_tokens <= min(PARAMS.train.block_tokens, fitted.batch_tokens)
+    assert fitted.batch_tokens % fitted.block_tokens == 0
+    assert fitted.batch_tokens / num_words <= training.SAME_WORD_TOKENS
+    assert (fitted == PARAMS.train) == (num_words >= 200)
+
+
 @pytest.mark.parametrize("arch", ["skipgram", "cbow"])
 def test_a_training_that_diverges_stops_and_says_what_to_lower(
     arch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -302,6 +325,7 @@ def test_a_saved_model_is_complete_and_can_be_mapped(tmp_path: Path) -> None:
     assert manifest["encode"] == data.corpus.fingerprint
     assert manifest["config"]["model"]["dim"] == 6 and manifest["config"]["train"]["lr"]["cbow"] == 0.1
     assert {"corpus", "model", "train", "vocab"} <= set(manifest["config"])
+    assert manifest["engine"] == {"name": "cpu", "block_tokens": 16, "batch_tokens": 64}
 
 
 def test_equal_runs_write_equal_bytes(tmp_path: Path) -> None:
@@ -357,6 +381,7 @@ def test_training_reads_every_token_once_an_epoch_in_order(tmp_path: Path, monke
         assert ends[-1] == len(ids) and total == data.corpus.num_tokens
         return 1.0, 2.0
 
+    monkeypatch.setattr(training, "compile_kernels", lambda *arguments: None)
     monkeypatch.setattr(CpuEngine, "train_segment", record)
     fit(data, train=train_config(epochs=2))
     corpus = [word_id for shard in data.corpus.shards for word_id in shard.ids.tolist()]
