@@ -2,7 +2,8 @@
 
 numba looks at the date of the one file that holds a cached function, not at the files of the functions inlined in it:
 after an edit to `kernels/blocks.py` it would go on using the old code in `kernels/batches.py`. So the cache's folder is
-named after the bytes of all modules that compile anything.
+named after the bytes of all modules that compile anything, and not after the place these lie in: the copies of the
+project in which DVC runs experiments find what was compiled before.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from numba import njit
 from numba.core import config
+from numba.core.caching import UserProvidedCacheLocator
 
 __all__ = ["inner", "kernel", "njit"]
 
@@ -35,6 +37,15 @@ def _cache_folder() -> Path:
     return Path(base) / f"wordlab-{_digest()[:16]}"
 
 
+class CacheLocator(UserProvidedCacheLocator):
+    """Keeps the functions of a module by its name; numba by itself adds a hash of the path to it."""
+
+    @classmethod
+    def get_suitable_cache_subpath(cls, py_file: str) -> str:
+        return Path(py_file).parent.name
+
+
+config.CACHE_LOCATOR_CLASSES = f"{__name__}.{CacheLocator.__name__}"  # type: ignore[attr-defined]
 config.CACHE_DIR = str(_cache_folder())  # type: ignore[attr-defined]
 
 inner = njit(_nrt=False)  # type: ignore[call-overload]

@@ -1,8 +1,8 @@
 """The random choices of training: kept tokens, window widths, noise words.
 
-Every choice is a pure function of (seed, epoch, position): no thread, batch or earlier draw has a part in it. So a run
+Every choice is a pure function of (seed, epoch, position): no thread, batch or earlier draw has a part. So a run
 is the same on any number of threads and can be taken up at any position. One stream of choices has a 64-bit key; its
-n-th number is splitmix64's output function (Steele et al. 2014) at key + n * GOLDEN, which is n steps of that generator.
+n-th number is splitmix64's output function (Steele et al. 2014) at key + n * GOLDEN: n steps of that generator.
 """
 
 from __future__ import annotations

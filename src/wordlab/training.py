@@ -24,7 +24,7 @@ from wordlab.vocab import SamplingTables, Vocab
 
 DIVERGED_LOSS = 2 * math.log(2)
 """A model that knows nothing gives every prediction a chance of one half, a loss of ln 2."""
-SAME_WORD_TOKENS = 8
+SAME_WORD_TOKENS = 4
 """Tokens of a micro-batch that may be the same word as a given one, on average."""
 CURVE_POINTS = 400
 """Rows of the loss curve, at most about this many."""
@@ -91,7 +91,7 @@ def fit_to_vocabulary(train: TrainConfig, counts: NDArray[np.int64], tables: Sam
     Updates from the same rows add up, and where words meet themselves too often in a micro-batch the sum overshoots
     beyond what damping can hold (DESIGN 4.2). The number of tokens in it that are the same word as a given one is
     batch_tokens * sum of p^2 over the words, p a word's share of the kept tokens; measured (docs/LOG.md), trainings
-    hold up to 10 and fail from 13 on. enwik8 has 0.4, without subsampling 5; a corpus of 20 words has 26.
+    at the usual rates hold up to 6 and mostly up to 10. enwik8 has 0.4, without subsampling 5; 20 words have 26.
     """
     kept = counts * tables.keep_probability.astype(np.float64)
     share = kept / kept.sum()
@@ -177,8 +177,8 @@ def _require_learning(point: CurvePoint, arch: str) -> None:
     if not point.loss < DIVERGED_LOSS:
         raise CorpusError(
             f"The training diverged: after {point.tokens:,} words the loss is {point.loss:.3g}, where a model that "
-            f"knows nothing has {math.log(2):.3g}. Lower train.lr.{arch}, raise train.damping, "
-            "or lower train.batch_tokens."
+            f"knows nothing has {math.log(2):.3g}. Lower train.lr.{arch} or "
+            "train.batch_tokens, or raise train.block_negatives or train.damping."
         )
 
 

@@ -20,8 +20,8 @@ import numpy as np
 from wordlab.compiled import inner, njit
 from wordlab.kernels.layout import BAND, DENSE, DROP, PAD, SKIPGRAM
 from wordlab.kernels.simd import (
+    AVX512,
     LANES,
-    WIDE,
     exp_of_negative,
     fma,
     lane_sum,
@@ -39,36 +39,33 @@ from wordlab.kernels.simd import (
 )
 from wordlab.sampling import noise_word, window_width
 
-_band_1, _band_2, _band_3, _band_4 = (product_tile(BAND, vectors) for vectors in (1, 2, 3, 4))
-_dense_1, _dense_2, _dense_3, _dense_4 = (product_tile(DENSE, vectors) for vectors in (1, 2, 3, 4))
 
+def _wide_product(rows: int, widest: int) -> Any:
+    """A numba function for `rows` rows of a matrix product, any number of vectors wide, in tiles up to `widest` wide.
 
-def _wide_product(tile_1: Any, tile_2: Any, tile_3: Any, tile_4: Any) -> Any:
-    """A numba function for a few rows of a matrix product, any number of vectors wide; see simd.product_tile."""
+    Arguments as for simd.product_tile, with the number of vectors before `add`.
+    """
+    tile_1, tile_2, tile_3, tile_widest = (product_tile(rows, vectors) for vectors in (1, 2, 3, widest))
 
     @inner
     def product(a, a_row, a_step, b, b_row, n, c, c_row, vectors, add):
         v = 0
-        if WIDE == 4:
-            while v + 4 <= vectors:
-                tile_4(a, a_row, a_step, b + 64 * v, b_row, n, c + 64 * v, c_row, add)
-                v += 4
-            if vectors - v == 3:
-                tile_3(a, a_row, a_step, b + 64 * v, b_row, n, c + 64 * v, c_row, add)
-            elif vectors - v == 2:
-                tile_2(a, a_row, a_step, b + 64 * v, b_row, n, c + 64 * v, c_row, add)
-            elif vectors - v == 1:
-                tile_1(a, a_row, a_step, b + 64 * v, b_row, n, c + 64 * v, c_row, add)
-        else:
-            while v < vectors:
-                tile_1(a, a_row, a_step, b + 64 * v, b_row, n, c + 64 * v, c_row, add)
-                v += 1
+        while v + widest <= vectors:
+            tile_widest(a, a_row, a_step, b + 64 * v, b_row, n, c + 64 * v, c_row, add)
+            v += widest
+        if vectors - v == 3:
+            tile_3(a, a_row, a_step, b + 64 * v, b_row, n, c + 64 * v, c_row, add)
+        elif vectors - v == 2:
+            tile_2(a, a_row, a_step, b + 64 * v, b_row, n, c + 64 * v, c_row, add)
+        elif vectors - v == 1:
+            tile_1(a, a_row, a_step, b + 64 * v, b_row, n, c + 64 * v, c_row, add)
 
     return product
 
 
-band_product = _wide_product(_band_1, _band_2, _band_3, _band_4)
-dense_product = _wide_product(_dense_1, _dense_2, _dense_3, _dense_4)
+band_product = _wide_product(BAND, 4 if AVX512 else 1)
+dense_product = _wide_product(DENSE, 3 if AVX512 else 1)
+"""24 of AVX-512's 32 registers hold sums; AVX has 16 of half the size."""
 
 
 @njit(inline="always")
@@ -166,7 +163,7 @@ def draw_windows(tokens, start, stop, rule, draws, scratch):
 
 
 @inner
-def draw_noise(tokens, start, rule, draws, scratch, pairs):
+def draw_noise(tokens, start, targets, rule, draws, scratch, pairs):
     """Noise words, their rows, and their weights for `pairs` (address, (L,)) without regard to coincidences."""
     position = draws.first_position + tokens.position[start]
     share = splat(np.float32(rule.negatives / rule.block_negatives))
@@ -176,7 +173,8 @@ def draw_noise(tokens, start, rule, draws, scratch, pairs):
         noise_id[n] = word_id
         source = rule.table + 4 * depth * (rule.vocab_size + 1 + np.int64(word_id))
         poke(copy_row(source, scratch.noise_ND + 4 * depth * n, depth), scratch.noise_norm, n)
-    for c in range(0, columns, LANES):
+    left = 2 * rule.window
+    for c in range(left, left + targets, LANES):
         weight = share * load(pairs, c)
         for n in range(rule.block_negatives):
             store(weight, scratch.noise_weight_NL + 4 * columns * n, c)

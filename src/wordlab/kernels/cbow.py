@@ -16,11 +16,11 @@ from wordlab.kernels.blocks import (
     inside_window,
     noise_residuals,
     noise_updates,
-    one_residual,
+    residuals,
     transpose_hidden,
 )
 from wordlab.kernels.layout import BAND, CBOW_WORD2VEC
-from wordlab.kernels.simd import LANES, load, peek, poke, splat, store
+from wordlab.kernels.simd import LANES, fma, lane_sum, load, peek, poke, splat, store, where_at_least
 
 
 @inner
@@ -53,7 +53,7 @@ def cbow_block(tokens, start, stop, rule, draws, lr, scratch, update, row, curva
         _pad_bags(rule, scratch, targets)
 
     loss, predictions = _true_pairs(tokens, start, targets, rule, lr, scratch, row, curvature)
-    draw_noise(tokens, start, rule, draws, scratch, scratch.pairs)
+    draw_noise(tokens, start, targets, rule, draws, scratch, scratch.pairs)
     predictions -= _exclude_targets(tokens, start, targets, rule, scratch)
     transpose_hidden(scratch, left, targets)
     loss += noise_residuals(rule, lr, scratch, targets, curvature[noise_at:])
@@ -77,11 +77,13 @@ def cbow_block(tokens, start, stop, rule, draws, lr, scratch, update, row, curva
             scratch.bag_CL + 4 * (columns * i + i), columns, 1, scratch.hidden_gradient_LD + 4 * depth * i, depth,
             BAND + 2 * window, update + 4 * depth * (context_at + i), depth, depth // LANES, False,
         )  # fmt: skip
+    vectors = (BAND + 2 * window + LANES - 1) // LANES
     for i in range(targets + 2 * window):
-        total = np.float32(0)
-        for c in range(i, i + 2 * window + 1):
-            total += peek(scratch.bag_CL, columns * i + c) * peek(scratch.curvature, c)
-        curvature[context_at + i] = total
+        total = splat(np.float32(0))
+        for v in range(vectors):
+            c = i // BAND * BAND + LANES * v
+            total = fma(load(scratch.bag_CL, columns * i + c), load(scratch.curvature, c), total)
+        curvature[context_at + i] = lane_sum(total)
     if missing > 0:
         _pad_bag_updates(rule, scratch, targets, update, row, curvature, pad_at)
     return loss, predictions
@@ -89,27 +91,34 @@ def cbow_block(tokens, start, stop, rule, draws, lr, scratch, update, row, curva
 
 @inner
 def _true_pairs(tokens, start, targets, rule, lr, scratch, row, curvature):
-    """CBOW: score every hidden vector against its word. `pairs` becomes 1 for targets that have a bag, else 0."""
+    """Score every hidden vector against its word. `pairs` becomes 1 for targets that have a bag, else 0."""
     left, depth = 2 * rule.window, scratch.depth
-    loss, predictions = 0.0, 0.0
+    zero, one = splat(np.float32(0)), splat(np.float32(1))
     fill(0, scratch.gradient, scratch.columns)
-    fill(0, scratch.curvature, scratch.columns)
+    fill(0, scratch.target_norm, scratch.columns)
+    for c in range(0, scratch.columns, LANES):
+        pairs = load(scratch.pairs, c)
+        store(where_at_least(pairs, one, one, zero), scratch.pairs, c)
     for j in range(targets):
         c = left + j
-        if peek(scratch.pairs, c) == 0:
-            continue
-        poke(np.float32(1), scratch.pairs, c)
-        row[j] = rule.vocab_size + 1 + tokens.word_id[start + j]
-        target, hidden = scratch.target_BD + 4 * depth * j, scratch.hidden_LD + 4 * depth * c
-        squared_length = copy_row(rule.table + 4 * depth * np.int64(row[j]), target, depth)
-        poke(dot(hidden, hidden, depth), scratch.norm, c)
-        residual, bend, part = one_residual(dot(hidden, target, depth), 1.0, lr)
-        poke(residual, scratch.gradient, c)
-        poke(bend * squared_length, scratch.curvature, c)
-        curvature[j] = bend * peek(scratch.norm, c)
-        loss += part
-        predictions += rule.negatives + 1
-    return loss, predictions
+        if peek(scratch.pairs, c) > 0:
+            row[j] = rule.vocab_size + 1 + tokens.word_id[start + j]
+            target, hidden = scratch.target_BD + 4 * depth * j, scratch.hidden_LD + 4 * depth * c
+            poke(copy_row(rule.table + 4 * depth * np.int64(row[j]), target, depth), scratch.target_norm, c)
+            poke(dot(hidden, hidden, depth), scratch.norm, c)
+            poke(dot(hidden, target, depth), scratch.gradient, c)
+    loss, predictions = zero, zero
+    for c in range(0, scratch.columns, LANES):
+        weight = load(scratch.pairs, c)
+        residual, bend, part = residuals(load(scratch.gradient, c), weight, zero, splat(lr))
+        store(residual, scratch.gradient, c)
+        store(bend, scratch.bend, c)
+        store(bend * load(scratch.target_norm, c), scratch.curvature, c)
+        loss = loss + part
+        predictions = predictions + weight
+    for j in range(targets):
+        curvature[j] = peek(scratch.bend, left + j) * peek(scratch.norm, left + j)
+    return np.float64(lane_sum(loss)), (rule.negatives + 1.0) * lane_sum(predictions)
 
 
 @inner
@@ -136,10 +145,12 @@ def _bag_size(scratch, c):
 def _fill_bags(rule, scratch, targets, undivided):
     """bag_CL[i, c] = 1 / size of the bag (1 if undivided) for context rows in the window of target c, else 0."""
     window, columns = rule.window, scratch.columns
-    weight = scratch.gradient
+    weight, one = scratch.gradient, splat(np.float32(1))
     vectors = (BAND + 2 * window + LANES - 1) // LANES
-    for c in range(columns):
-        poke(np.float32(1) if undivided else np.float32(1) / max(_bag_size(scratch, c), np.float32(1)), weight, c)
+    for c in range(0, columns, LANES):
+        size = load(scratch.last, c) - load(scratch.first, c) + load(scratch.missing, c)
+        size = one if undivided else where_at_least(size, one, size, one)
+        store(one / size, weight, c)
     for i in range((targets + 2 * window + BAND - 1) // BAND * BAND):
         place = splat(np.float32(i))
         for v in range(vectors):

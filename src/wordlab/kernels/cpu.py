@@ -67,7 +67,18 @@ class Memory:
             "context_norm": aligned_zeros((size.context,)),
             "noise_norm": aligned_zeros((size.noise,)),
         }
-        for name in ("first", "last", "own", "pairs", "missing", "norm", "curvature", "gradient"):
+        for name in (
+            "first",
+            "last",
+            "own",
+            "pairs",
+            "missing",
+            "norm",
+            "curvature",
+            "gradient",
+            "bend",
+            "target_norm",
+        ):
             self.arrays[name] = aligned_zeros((size.columns,))
         self.arrays["own"][:] = np.arange(size.columns) - window
         self.scratch = Scratch(

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from wordlab.kernels.simd import LANES
+from wordlab.kernels.simd import AVX512, LANES
 
-BAND, DENSE = 6, 4
-"""Rows of a tile: 6 targets and a window of 5 need just 16 columns; noise words come in multiples of 4."""
+BAND, DENSE = 6, 8 if AVX512 else 4
+"""Rows of a tile: 6 targets and a window of 5 need just 16 columns; noise words come in multiples of DENSE."""
 CUT, DROP, PAD = 0, 1, 2
 SKIPGRAM, CBOW_EXACT, CBOW_WORD2VEC = 0, 1, 2
 
@@ -97,7 +97,11 @@ class Scratch(NamedTuple):
     curvature: int
     """(L,) curvature of hidden."""
     gradient: int
-    """(L,) CBOW: residual of the true pair."""
+    """(L,) CBOW: score, then residual of the true pair."""
+    bend: int
+    """(L,) CBOW: lr * sigma (1 - sigma) of the true pair."""
+    target_norm: int
+    """(L,) CBOW: squared length of the true word's output row."""
     context_norm: int
     """(C,) squared lengths of context rows."""
     noise_norm: int

@@ -27,8 +27,8 @@ from numba.extending import intrinsic, overload
 from wordlab.compiled import njit
 
 LANES = 16
-WIDE = 4 if llvmlite.binding.get_host_cpu_features().get("avx512f", False) else 1
-"""Vectors in a tile's row. Six rows of four need 24 of AVX-512's 32 registers; AVX2 has 16 of half the size."""
+AVX512 = bool(llvmlite.binding.get_host_cpu_features().get("avx512f", False))
+"""Whether this CPU has 32 registers of sixteen float32. It decides the shape of tiles, never a bit."""
 _f32, _i32 = ir.FloatType(), ir.IntType(32)
 _vector, _ints = ir.VectorType(_f32, LANES), ir.VectorType(_i32, LANES)
 

@@ -43,7 +43,7 @@ def skipgram_block(tokens, start, stop, rule, draws, lr, scratch, update, row, c
     for c in range(0, columns, LANES):
         store(load(scratch.pairs, c) + load(scratch.missing, c), scratch.pairs, c)
     fill(0, scratch.curvature, columns)
-    draw_noise(tokens, start, rule, draws, scratch, scratch.pairs)
+    draw_noise(tokens, start, targets, rule, draws, scratch, scratch.pairs)
     for j in range(targets):
         c = left + j
         row[j] = word_id[start + j]
