@@ -24,7 +24,7 @@ from wordlab.vocab import SamplingTables, Vocab
 
 DIVERGED_LOSS = 2 * math.log(2)
 """A model that knows nothing gives every prediction a chance of one half, a loss of ln 2."""
-SAME_WORD_TOKENS = 4
+SAME_WORD_TOKENS = 2
 """Tokens of a micro-batch that may be the same word as a given one, on average."""
 CURVE_POINTS = 400
 """Rows of the loss curve, at most about this many."""
