@@ -98,7 +98,7 @@ def test_curve_has_tokens_learning_rate_and_the_mean_loss_since_the_row_before(
     use_short_segments(monkeypatch, 700)
     data = write_data(tmp_path, topic_sentences(300), shards=2)
     model = model_config(arch)
-    train = replace(train_config(epochs=2, lr_floor=0.25), lr=LearningRates(skipgram=0.2, cbow=0.1))
+    train = replace(train_config(epochs=2, lr_floor=0.25, batch_tokens=32), lr=LearningRates(skipgram=0.2, cbow=0.1))
     _, trained = fit(data, model, train)
     engine = CpuEngine(model, train, data.tables, 1, 1)
     expected, tokens, predictions = [], 0, 0.0
@@ -327,7 +327,7 @@ def test_a_saved_model_is_complete_and_can_be_mapped(tmp_path: Path) -> None:
     assert manifest["encode"] == data.corpus.fingerprint
     assert manifest["config"]["model"]["dim"] == 6 and manifest["config"]["train"]["lr"]["cbow"] == 0.1
     assert {"corpus", "model", "train", "vocab"} <= set(manifest["config"])
-    assert manifest["engine"] == {"name": "cpu", "block_tokens": 16, "batch_tokens": 64}
+    assert manifest["engine"] == {"name": "cpu", "block_tokens": 16, "batch_tokens": 32}
 
 
 def test_equal_runs_write_equal_bytes(tmp_path: Path) -> None:
