@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
 from numba import njit
@@ -19,12 +20,15 @@ from numba.core.caching import UserProvidedCacheLocator
 __all__ = ["inner", "kernel", "njit"]
 
 
+COMPILES = re.compile(rb"^(from|import) (numba|wordlab\.compiled)\b", re.MULTILINE)
+
+
 def _digest() -> str:
     """SHA-256 over the package's modules that import numba or this one."""
     total = hashlib.sha256()
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         source = path.read_bytes()
-        if b"numba" in source or b"wordlab.compiled" in source:
+        if COMPILES.search(source):
             total.update(source)
     return total.hexdigest()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -89,9 +90,9 @@ def fit_to_vocabulary(train: TrainConfig, counts: NDArray[np.int64], tables: Sam
     """`train` with smaller micro-batches and blocks where the vocabulary is too small for them.
 
     Updates from the same rows add up, and where words meet themselves too often in a micro-batch the sum overshoots
-    beyond what damping can hold (DESIGN 4.2). The number of tokens in it that are the same word as a given one is
-    batch_tokens * sum of p^2 over the words, p a word's share of the kept tokens; measured (docs/LOG.md), trainings
-    at the usual rates hold up to 6 and mostly up to 10. enwik8 has 0.4, without subsampling 5; 20 words have 26.
+    beyond what damping can hold. The number of tokens in it that are the same word as a given one is
+    batch_tokens * sum of p^2 over the words, p a word's share of the kept tokens. Measured (docs/LOG.md), trainings of
+    50 words and more hold up to 10, of two words up to 2. enwik8 has 0.4, without subsampling 5.
     """
     kept = counts * tables.keep_probability.astype(np.float64)
     share = kept / kept.sum()
@@ -121,7 +122,8 @@ def train_model(
     every = max(1, math.ceil(train.epochs * total / SEGMENT_TOKENS / CURVE_POINTS))
     loss = weight = predictions = 0.0
     started, cpu_started = time.perf_counter(), time.process_time()
-    with progress(train.epochs * total, "word", f"train seed {seed}", disable=not show_progress) as bar:
+    bar = progress(train.epochs * total, "word", f"train seed {seed}", disable=not show_progress)
+    with contextlib.closing(engine), bar:
         for step, (shard, start, epoch, position) in enumerate(_segments(data.corpus, train.epochs), 1):
             ids, ends = data.corpus.shards[shard].ids, data.corpus.shards[shard].offsets[1:]
             _require_word_ids(ids[start : start + SEGMENT_TOKENS], len(data.vocab), shard)
@@ -137,7 +139,6 @@ def train_model(
                     bar.set_postfix(loss=f"{point.loss:.4f}", lr=f"{point.lr:.4f}", refresh=False)
                 predictions, loss, weight = predictions + weight, 0.0, 0.0
             bar.update(size)
-    engine.close()
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     if predictions == 0:
         raise CorpusError(

@@ -1,7 +1,7 @@
 """Micro-batches: kept tokens -> blocks -> updates -> table, by a team of threads, the same bits for any number of them.
 
 The blocks of a micro-batch compute their updates from the same table; then every thread adds all updates, in block
-order, to the rows that it owns (DESIGN 4.2). A row's additions so happen in one order whatever the number of threads.
+order, to the rows that it owns. So a row's additions happen in one order whatever the number of threads.
 """
 
 from __future__ import annotations

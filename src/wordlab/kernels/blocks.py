@@ -1,4 +1,4 @@
-"""What the methods share in computing one block (DESIGN 4.1): draws, gathers, matrix products, residuals.
+"""What the methods share in computing one block (docs/engine.md): draws, gathers, matrix products, residuals.
 
 A target's `hidden` vector is what the paper calls the projection: the word's own input row for skip-gram (the word
 predicts its context words), the mean of the context's input rows for CBOW (which predicts the word). Scores are
@@ -8,7 +8,7 @@ and become residuals in place: lr * (1 - sigma) for a true pair, -lr * weight * 
 weights add up to `negatives` for each of its true pairs, less the pairs whose true word the noise word is.
 
 A block writes to its part of the update buffer: for every row that it moves, D numbers, the table row, and the
-curvature lr * sum over pairs of weight * sigma (1 - sigma) |other|^2 (DESIGN 4.2).
+curvature lr * sum over pairs of weight * sigma (1 - sigma) |other|^2, by which its step is damped.
 """
 
 from __future__ import annotations

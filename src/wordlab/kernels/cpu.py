@@ -1,4 +1,4 @@
-"""The CPU engine: a model's table and the team of threads that trains it (DESIGN 4.3)."""
+"""The CPU engine: a model's table and the team of threads that trains it."""
 
 from __future__ import annotations
 

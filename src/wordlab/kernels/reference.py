@@ -112,7 +112,7 @@ def train_batch(
     """One micro-batch, in place. Both tables have shape (V + 1, dim), the padding row last.
 
     Every row moves by -lr * gradient summed over the micro-batch, divided by 1 + damping * curvature, where curvature
-    is lr * sum of weight * sigma (1 - sigma) * |other row|^2 (DESIGN 4.2), times a row's share in the bag for its rows.
+    is lr * sum of weight * sigma (1 - sigma) * |other row|^2, times a row's share in the bag for its rows.
     Returns the weighted sum of losses and the sum of weights.
     """
     vocab_size = len(input_vectors) - 1
