@@ -2,15 +2,16 @@
 
 There are no defaults: what is not in params.yaml, `dvc params diff` cannot show. Core functions receive the section
 they need, never a dict and never the file. PyYAML follows YAML 1.1, where `1e-05` (which `-S train.lr.cbow=1e-5`
-writes) is a string; the loader here reads numbers as YAML 1.2 does.
+writes) is a string, `010` is eight and `no` is false; DVC follows YAML 1.2. The loader here reads numbers and booleans
+as DVC does, or refuses them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import re
+import reprlib
 import types
 import typing
 from dataclasses import dataclass
@@ -19,7 +20,10 @@ from typing import Any, Literal
 
 import yaml
 
-from wordlab.errors import ConfigError
+from wordlab.errors import ConfigError, suggestion
+
+WHOLE_NUMBER_LIMIT = 1 << 63
+"""Whole numbers from here on, on either side of 0, are no int64."""
 
 
 def _require(condition: bool, key: str, found: object, wanted: str) -> None:
@@ -48,10 +52,12 @@ class SentencePieceConfig:
     """Normalised text the model is trained on, in bytes, spread evenly over the corpus."""
 
     def __post_init__(self) -> None:
-        _require(self.vocab_size >= 8, "tokenize.sentencepiece.vocab_size", self.vocab_size, "8 or more pieces")
+        size = self.vocab_size
+        _require(8 <= size < 1 << 31, "tokenize.sentencepiece.vocab_size", size, "8 or more pieces, below 2^31")
         coverage = self.character_coverage
         _require(0 < coverage <= 1, "tokenize.sentencepiece.character_coverage", coverage, "above 0 and at most 1")
-        _require(self.sample_bytes >= 1, "tokenize.sentencepiece.sample_bytes", self.sample_bytes, "1 byte or more")
+        size = self.sample_bytes
+        _require(1 <= size <= 1 << 40, "tokenize.sentencepiece.sample_bytes", size, "from 1 byte to 1 TiB")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +93,8 @@ class VocabConfig:
     """Exponent of the noise distribution."""
 
     def __post_init__(self) -> None:
-        _require(self.min_count >= 1, "vocab.min_count", self.min_count, "1 or more")
-        _require(self.max_size >= 0, "vocab.max_size", self.max_size, "0 (no limit) or more")
+        _require(1 <= self.min_count <= 1 << 40, "vocab.min_count", self.min_count, "from 1 to 2^40")
+        _require(0 <= self.max_size < 1 << 31, "vocab.max_size", self.max_size, "0 (no limit) or more, below 2^31")
         _require(0 <= self.subsample_t <= 1, "vocab.subsample_t", self.subsample_t, "a fraction from 0 to 1")
         _require(0 <= self.noise_power <= 2, "vocab.noise_power", self.noise_power, "from 0 to 2")
 
@@ -101,7 +107,7 @@ class EncodeConfig:
     """Tokens in one shard of word ids; a sentence is never split over shards."""
 
     def __post_init__(self) -> None:
-        _require(self.shard_tokens >= 1, "encode.shard_tokens", self.shard_tokens, "1 or more")
+        _require(1 <= self.shard_tokens <= 1 << 40, "encode.shard_tokens", self.shard_tokens, "from 1 to 2^40")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,9 +130,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         _require(1 <= self.dim <= 4096, "model.dim", self.dim, "from 1 to 4096")
         _require(1 <= self.window <= 100, "model.window", self.window, "from 1 to 100 tokens")
-        _require(
-            self.negatives >= 1, "model.negatives", self.negatives, "1 or more: without noise words nothing is learned"
-        )
+        wanted = "from 1 to 1000000: without noise words nothing is learned"
+        _require(1 <= self.negatives <= 1_000_000, "model.negatives", self.negatives, wanted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,13 +165,14 @@ class TrainConfig:
     """c: a row's summed step is divided by 1 + c * lr * curvature."""
 
     def __post_init__(self) -> None:
-        _require(self.epochs >= 1, "train.epochs", self.epochs, "1 or more")
+        _require(1 <= self.epochs <= 1_000_000, "train.epochs", self.epochs, "from 1 to 1000000")
         _require(0 <= self.lr_floor <= 1, "train.lr_floor", self.lr_floor, "a fraction from 0 to 1")
         _require(1 <= self.block_tokens <= 1024, "train.block_tokens", self.block_tokens, "from 1 to 1024")
         _require(1 <= self.block_negatives <= 1024, "train.block_negatives", self.block_negatives, "from 1 to 1024")
-        fits = self.batch_tokens >= self.block_tokens and self.batch_tokens % self.block_tokens == 0
-        _require(fits, "train.batch_tokens", self.batch_tokens, f"a multiple of train.block_tokens={self.block_tokens}")
-        _require(self.damping >= 0, "train.damping", self.damping, "0 or more")
+        fits = self.block_tokens <= self.batch_tokens <= 1 << 30 and self.batch_tokens % self.block_tokens == 0
+        wanted = f"a multiple of train.block_tokens={self.block_tokens}, at most 2^30"
+        _require(fits, "train.batch_tokens", self.batch_tokens, wanted)
+        _require(0 <= self.damping <= 1_000_000, "train.damping", self.damping, "from 0 to 1000000")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,8 +185,11 @@ class EvaluateConfig:
     neighbors_count: int
 
     def __post_init__(self) -> None:
-        _require(self.restrict_vocab >= 0, "evaluate.restrict_vocab", self.restrict_vocab, "0 (all) or more")
-        _require(self.neighbors_count >= 1, "evaluate.neighbors_count", self.neighbors_count, "1 or more")
+        _require(
+            0 <= self.restrict_vocab < 1 << 31, "evaluate.restrict_vocab", self.restrict_vocab, "0 (all) to 2^31 - 1"
+        )
+        count = self.neighbors_count
+        _require(1 <= count <= 1_000_000, "evaluate.neighbors_count", count, "from 1 to 1000000")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +242,10 @@ class Params:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads numbers as YAML 1.2 does and refuses a key given twice."""
+    """SafeLoader that reads numbers and booleans as YAML 1.2 does and refuses a key given twice."""
+
+    def construct_whole_number(self, node: yaml.ScalarNode) -> int:
+        return int(str(self.construct_scalar(node)))
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -243,10 +255,16 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_READ_AS_1_2 = {f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float")}
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:float"]
+    first: [(tag, regexp) for tag, regexp in resolvers if tag not in _READ_AS_1_2]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_whole_number)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(
@@ -286,7 +304,7 @@ def _parse(wanted: Any, value: object, key: str) -> Any:
     if origin is Literal:
         choices = typing.get_args(wanted)
         if value not in choices or isinstance(value, bool):
-            hint = _suggestion(str(value), list(choices), "")
+            hint = suggestion(str(value), list(choices))
             raise ConfigError(f"params.yaml: {key} is {value!r}, but must be one of {', '.join(choices)}.{hint}")
         return value
     if origin is tuple:
@@ -307,7 +325,7 @@ def _parse_section(wanted: type, value: object, key: str) -> Any:
     prefix = f"{key}." if key else ""
     for name in value:
         if name not in hints:
-            raise ConfigError(f"params.yaml: unknown key {prefix}{name}.{_suggestion(str(name), list(hints), prefix)}")
+            raise ConfigError(f"params.yaml: unknown key {prefix}{name}.{suggestion(str(name), list(hints), prefix)}")
     for name in hints:
         if name not in value:
             raise ConfigError(
@@ -316,17 +334,23 @@ def _parse_section(wanted: type, value: object, key: str) -> Any:
     return wanted(**{name: _parse(hint, value[name], prefix + name) for name, hint in hints.items()})
 
 
+_KIND = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def _require_in_int64(value: float, key: str) -> None:
+    if not -WHOLE_NUMBER_LIMIT < value < WHOLE_NUMBER_LIMIT:
+        found = reprlib.repr(value)  # it may have hundreds of digits
+        raise ConfigError(f"params.yaml: {key} is {found}, but whole numbers must be between -2^63 and 2^63.")
+
+
 def _parse_scalar(wanted: type, value: object, key: str) -> Any:
     if wanted in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
-        _require(math.isfinite(value), key, value, "a finite number")
+        if isinstance(value, float):
+            _require(math.isfinite(value), key, value, "a finite number")
+        if isinstance(value, int) or wanted is int:
+            _require_in_int64(value, key)
         if wanted is float or value == int(value):
             return wanted(value)
     if wanted in (bool, str) and isinstance(value, wanted):
         return value
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    raise ConfigError(f"params.yaml: {key} is {value!r}, but must be {names[wanted]}.")
-
-
-def _suggestion(found: str, known: list[str], prefix: str) -> str:
-    close = difflib.get_close_matches(found, known, n=1)
-    return f" Did you mean {prefix}{close[0]}?" if close else f" Known here: {', '.join(known)}."
+    raise ConfigError(f"params.yaml: {key} is {value!r}, but must be {_KIND[wanted]}.")

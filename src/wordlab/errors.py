@@ -13,6 +13,7 @@ Every message says what is wrong, where, what was found, and what to do next. A 
 exits with status 1; any other exception is a bug of ours and keeps its traceback.
 """
 
+import difflib
 from collections.abc import Callable
 
 
@@ -63,3 +64,9 @@ class UnknownWordError(QueryError, KeyError):
             f"Did you mean {', '.join(close)}?" if close else "Words are looked up as they are written, case included."
         )
         return f"the word {self.word!r} is not among the {self._num_words:,} words of the vocabulary. {hint}"
+
+
+def suggestion(found: str, known: list[str], prefix: str = "") -> str:
+    """The end of a message about an unknown name: the nearest known one, or all of them. prefix: before the nearest."""
+    close = difflib.get_close_matches(found, known, n=1)
+    return f" Did you mean {prefix}{close[0]}?" if close else f" Known here: {', '.join(known)}."

@@ -1,0 +1,99 @@
+"""params.yaml is read as DVC reads it, and what cannot be is told by its key."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from wordlab.config import Params, load_params
+from wordlab.errors import ConfigError
+
+TEXT = (Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8")
+
+
+def with_value(key: str, value: str) -> str:
+    """The repository's params.yaml with another text behind `key`, a key that is there once."""
+    changed, times = re.subn(rf"^( *{key}:)(?!$)[^#\n]*", rf"\1 {value} ", TEXT, flags=re.MULTILINE)
+    assert times == 1, key
+    return changed
+
+
+def loaded(folder: Path, text: str) -> Params:
+    path = folder / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_params(path)
+
+
+@pytest.mark.parametrize("text", ["010", "08", "+7", "1e1", "12", "5.0"])
+def test_numbers_are_those_that_dvc_reads(tmp_path: Path, text: str) -> None:
+    changed = with_value("epochs", text)
+    assert loaded(tmp_path, changed).train.epochs == YAML(typ="safe").load(changed)["train"]["epochs"]
+
+
+@pytest.mark.parametrize("text", ["1_00", "0x10", "0o10", "0b1", "1:30"])
+def test_numbers_in_other_notations_are_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=rf"train\.epochs is '{text}', but must be a whole number"):
+        loaded(tmp_path, with_value("epochs", text))
+
+
+def test_words_that_an_older_yaml_takes_for_booleans_are_words(tmp_path: Path) -> None:
+    assert loaded(tmp_path, with_value("neighbors", "[no, on, y, Yes, off]")).evaluate.neighbors == (
+        *("no", "on", "y", "Yes", "off"),
+    )
+    with pytest.raises(ConfigError, match=r"tokenize\.lowercase is 'yes', but must be true or false"):
+        loaded(tmp_path, with_value("lowercase", "yes"))
+    with pytest.raises(ConfigError, match=r"evaluate\.neighbors\.0 is True, but must be text"):
+        loaded(tmp_path, with_value("neighbors", "[true]"))
+
+
+@pytest.mark.parametrize("text", ["True", "TRUE", "true"])
+def test_booleans_are_those_of_yaml_1_2(tmp_path: Path, text: str) -> None:
+    assert loaded(tmp_path, with_value("lowercase", text)).tokenize.lowercase is True
+
+
+def test_nothing_is_no_value(tmp_path: Path) -> None:
+    for text in ("null", "~", ""):
+        with pytest.raises(ConfigError, match=r"train\.epochs is None, but must be a whole number"):
+            loaded(tmp_path, with_value("epochs", text))
+
+
+COUNTS = [
+    *("epochs", "block_tokens", "block_negatives", "batch_tokens", "dim", "window", "negatives", "shard_bytes"),
+    *("vocab_size", "sample_bytes", "min_count", "max_size", "shard_tokens", "restrict_vocab", "neighbors_count"),
+    *("map_words", "threads", "workers"),
+]
+
+
+@pytest.mark.parametrize("value", ["1e30", "1" + "0" * 400, "-1" + "0" * 400, str(1 << 62)])
+@pytest.mark.parametrize("key", COUNTS)
+def test_a_number_far_too_large_is_one_short_message(tmp_path: Path, key: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^params\.yaml: [a-z_.]*\b{key} is ") as caught:
+        loaded(tmp_path, with_value(key, value))
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("key", ["subsample_t", "damping", "lr_floor", "noise_power", "character_coverage", "cbow"])
+def test_no_number_is_too_large_to_be_refused(tmp_path: Path, key: str) -> None:
+    for value in ("1" + "0" * 400, "1" + "0" * 5000, "1e400", ".inf", ".nan", "1e300"):
+        with pytest.raises(ConfigError):
+            loaded(tmp_path, with_value(key, value))
+
+
+def test_seeds_reach_to_the_largest_int64(tmp_path: Path) -> None:
+    assert loaded(tmp_path, with_value("seeds", f"[0, {(1 << 63) - 1}]")).seeds == (0, (1 << 63) - 1)
+    with pytest.raises(ConfigError, match=r"seeds\.0 is 9223372036854775808, but whole numbers must be between"):
+        loaded(tmp_path, with_value("seeds", f"[{1 << 63}]"))
+    with pytest.raises(ConfigError, match=r"seeds is \[-1\], but must be from 0 to 2\^63 - 1"):
+        loaded(tmp_path, with_value("seeds", "[-1]"))
+
+
+def test_an_unknown_key_or_choice_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"unknown key run\.treads\. Did you mean run\.threads\?"):
+        loaded(tmp_path, TEXT.replace("  threads:", "  treads:"))
+    with pytest.raises(ConfigError, match=r"unknown key 12345\. Known here: seeds, corpus, "):
+        loaded(tmp_path, TEXT + '"12345": 1\n')
+    with pytest.raises(ConfigError, match=r"model\.arch is 'skipgramm', .* Did you mean skipgram\?"):
+        loaded(tmp_path, with_value("arch", "skipgramm"))
