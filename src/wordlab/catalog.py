@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from wordlab.errors import ConfigError
+from wordlab.errors import ConfigError, suggestion
 
 CATALOG = Path(__file__).with_name("catalog.yaml")
 KINDS = ("corpus", "evaluation")
@@ -88,21 +88,14 @@ def find_row(catalog: dict[str, Row], name: str, kind: str, key: str) -> Row:
     row = catalog.get(name)
     if row is not None and row.kind == kind:
         return row
-    if row is not None:
-        raise ConfigError(f"params.yaml: {key} is {name!r}, which the catalog has as {row.kind}, not as {kind}.")
-    names = names_of_kind(catalog, kind)
-    raise ConfigError(f"params.yaml: {key} is {name!r}, which is no row of the catalog.{suggestion(name, names)}")
+    problem = f"the catalog has as {row.kind}, not as {kind}" if row is not None else "is no row of the catalog"
+    hint = suggestion(name, names_of_kind(catalog, kind))
+    raise ConfigError(f"params.yaml: {key} is {name!r}, which {problem}.{hint}")
 
 
 def names_of_kind(catalog: dict[str, Row], kind: str) -> list[str]:
     """Names of all rows of one kind, in the order of the file."""
     return [row.name for row in catalog.values() if row.kind == kind]
-
-
-def suggestion(name: str, known: list[str]) -> str:
-    """A sentence that names the nearest known name, or all of them."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f" Did you mean {close[0]}?" if close else f" The catalog has: {', '.join(known)}."
 
 
 def _parse_row(name: str, tree: object) -> Row:

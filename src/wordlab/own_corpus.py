@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from wordlab.artifacts import unwritable_as_error, write_atomic
-from wordlab.catalog import Row, names_of_kind, suggestion
-from wordlab.errors import ConfigError
+from wordlab.catalog import Row, names_of_kind
+from wordlab.errors import ConfigError, suggestion
 from wordlab.fetch import main_checkout
 from wordlab.rawtext import DOWNLOAD, SOURCE, list_own_files, sniff_format
 
