@@ -23,12 +23,17 @@ def main() -> None:
     data = TrainingData.open(Path("data/vocab"), Path("data/encode"))
     threads = resolve_threads(params.run.threads)
     engine, trained = train_model(data, params.model, params.train, seed, threads)
-    words = params.train.epochs * data.corpus.num_tokens
+    if engine.train != params.train:
+        say(
+            "the vocabulary is small for these micro-batches: "
+            f"block_tokens {engine.train.block_tokens} and batch_tokens {engine.train.batch_tokens} are used"
+        )
+    tokens_read = params.train.epochs * data.corpus.num_tokens
     save_model(Path(f"data/train/seed-{seed}"), engine, data, params, seed)
     save_curve(Path(f"metrics/curves/seed-{seed}.tsv"), trained.curve)
     run = {
-        "raw_words_per_second": round(words / trained.seconds),
-        "raw_words_per_cpu_second": round(words / trained.cpu_seconds),
+        "raw_words_per_second": round(tokens_read / trained.seconds),
+        "raw_words_per_cpu_second": round(tokens_read / trained.cpu_seconds),
         "predictions_per_second": round(trained.predictions / trained.seconds),
         "seconds": round(trained.seconds, 3),
         "cpu_seconds": round(trained.cpu_seconds, 3),
@@ -39,7 +44,7 @@ def main() -> None:
         **provenance(),
     }
     write_json(Path(f"metrics/run/seed-{seed}.json"), run)
-    speed = words / trained.seconds / 1e6
+    speed = tokens_read / trained.seconds / 1e6
     say(f"seed {seed}: loss {trained.curve[-1].loss:.4f}, {speed:.2f} M words/s on {threads} threads")
 
 
