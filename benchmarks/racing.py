@@ -3,7 +3,7 @@
 Threads train blocks of their own stretch of the corpus and write to the same rows without any order (Hogwild), so two
 runs on two threads differ. The racing mode of the project's first prototype, kept as it was, with its choices:
 
-- blocks of B targets share N noise words; scores and updates are matrix products of SciPy's BLAS (DESIGN 4.1);
+- blocks of B targets share N noise words; scores and updates are matrix products of SciPy's BLAS (docs/engine.md);
 - every loop is plain and in one function: nearly twice as fast as calling one function per block;
 - the kept tokens are one stream, cut every SENTENCE tokens, as in text8; blocks so are nearly always full;
 - subsampling happens before the epoch, in NumPy, outside the prototype's timer.

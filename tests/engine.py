@@ -141,7 +141,7 @@ def run_engine(case: Case, start: NDArray[np.float32]) -> Result:
 
 
 def run_reference(case: Case, start: NDArray[np.float32]) -> Result:
-    """The same in float64, from the description in DESIGN 4 and the random choices of wordlab.sampling."""
+    """The same in float64, from the description in docs/engine.md and the random choices of wordlab.sampling."""
     rows = case.vocab_size + 1
     inputs, outputs = start[:rows].astype(np.float64), start[rows:].astype(np.float64)
     total = np.zeros(2)
