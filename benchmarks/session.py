@@ -34,6 +34,7 @@ SESSIONS = {
         f"dvc metrics diff --targets metrics/summary.json | grep -E 'Path|{SCORES}'",
         "dvc plots diff HEAD",
         SHOW,
+        "git checkout . && dvc checkout",
     ],
     "compare-many": [
         "dvc exp run --queue -S 'model.arch=skipgram,cbow'",
