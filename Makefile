@@ -27,7 +27,7 @@ setup: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys, venv, ensurepip; assert (3, 11) <= sys.version_info < (3, 14), "found " + sys.version' || { \
 	  echo "wordlab needs Python 3.11 to 3.13 with venv. On Debian or Ubuntu: apt-get install python3-venv. Another python: make PYTHON=python3.12 ..."; exit 1; }
-	@echo "setting up $(VENV): about 2 GB, some minutes"
+	@echo "setting up $(VENV): about 2 GB with the CPU build of torch, several more with the CUDA build; some minutes"
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
