@@ -2,10 +2,11 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_shards import arrays
+from test_shards import arrays, replace_once
 from text_helpers import read_sentences, tokenized, vocab_config
 
 from wordlab.artifacts import read_manifest
@@ -106,6 +107,18 @@ def test_a_damaged_token_shard_is_refused(tmp_path):
     shard.write_bytes(shard.read_bytes()[:-1])
     with pytest.raises(ArtifactError, match=r"tokens-00000.arrow has \d+ bytes, but manifest.json says \d+"):
         encode_corpus(folder, tmp_path / "vocab/words.arrow", EncodeConfig(shard_tokens=10), tmp_path / "encode")
+
+
+@pytest.mark.parametrize("wrong", [3, -1, -(2**31), 2**31 - 1])
+def test_word_numbers_that_the_dictionary_does_not_have_are_refused(tmp_path, wrong):
+    folder = tokenized(tmp_path, "a b c a", tokenizer="whitespace")
+    build_vocab(folder, vocab_config(), tmp_path / "vocab")
+    shard = folder / "tokens-00000.arrow"
+    good, bad = np.array([[0, 1, 2, 0], [0, 1, wrong, 0]], dtype=np.int32)
+    replace_once(shard, good, bad)
+    with pytest.raises(ArtifactError, match=r"tokens-00000.arrow is damaged: .* 3 words. Run: dvc repro tokenize"):
+        encode_corpus(folder, tmp_path / "vocab/words.arrow", EncodeConfig(shard_tokens=10), tmp_path / "encode")
+    assert not (tmp_path / "encode").exists()
 
 
 def test_an_unwritable_output_is_told(tmp_path):

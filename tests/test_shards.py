@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wordlab import shards
 from wordlab.artifacts import write_manifest
 from wordlab.errors import ArtifactError
 from wordlab.shards import (
@@ -90,15 +91,35 @@ def test_another_form_is_told(tmp_path):
     assert map_batch(path, DICTIONARY_SCHEMA, "tokenize").num_rows == 1
 
 
-def test_falling_offsets_are_found_when_verified(tmp_path):
+def replace_once(path, good, bad):
+    """Damage a file without changing its size. good, bad: arrays of one dtype and shape."""
+    data = path.read_bytes()
+    assert data.count(good.tobytes()) == 1 and len(good.tobytes()) == len(bad.tobytes())
+    path.write_bytes(data.replace(good.tobytes(), bad.tobytes()))
+
+
+@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize("bad", [[0, 9, 4, 5], [0, -3, 4, 5], [0, 3, 2, 5], [0, 3, 9, 5]])
+def test_falling_offsets_are_found(tmp_path, bad, verify):
     path = tmp_path / "falling.arrow"
     write_sentences(path, *arrays([[1, 2, 3], [4], [5]]))
-    data = path.read_bytes()
-    good, bad = np.array([0, 3, 4, 5]).tobytes(), np.array([0, 9, 4, 5]).tobytes()
-    assert data.count(good) == 1
-    path.write_bytes(data.replace(good, bad))
-    with pytest.raises(ArtifactError, match="is damaged"):
-        map_sentences(path, verify=True)
+    replace_once(path, np.array([0, 3, 4, 5]), np.array(bad))
+    with pytest.raises(ArtifactError, match=r"falling.arrow is damaged: .* Run: dvc repro encode"):
+        map_sentences(path, verify=verify)
+
+
+@pytest.mark.parametrize("place", [1, 9, 10, 11, 20, 25])
+def test_falling_offsets_are_found_wherever_they_are(tmp_path, monkeypatch, place):
+    monkeypatch.setattr(shards, "_CHECKED_OFFSETS", 10)
+    path = tmp_path / "falling.arrow"
+    ids, offsets = arrays([[1, 2, 3]] * 26)
+    write_sentences(path, ids, offsets)
+    assert map_sentences(path)[1].tolist() == offsets.tolist()
+    bad = offsets.copy()
+    bad[place] = offsets[place + 1] + 1
+    replace_once(path, offsets, bad)
+    with pytest.raises(ArtifactError, match="its offsets fall"):
+        map_sentences(path)
 
 
 def test_an_encoded_corpus_maps_its_shards_in_order(tmp_path):

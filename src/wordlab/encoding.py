@@ -67,9 +67,20 @@ def _encoded(tokenize_folder: Path, manifest: dict[str, Any], vocab: Vocab) -> I
         for index in range(len(manifest["shards"])):
             dictionary = map_batch(tokenize_folder / f"dictionary-{index:05d}.arrow", DICTIONARY_SCHEMA, "tokenize")
             word_ids = table.find(dictionary.column(0))
-            ids, offsets = map_sentences(tokenize_folder / f"tokens-{index:05d}.arrow", "tokenize")
+            path = tokenize_folder / f"tokens-{index:05d}.arrow"
+            ids, offsets = map_sentences(path, "tokenize")
+            _check_ids_are_of_dictionary(ids, len(word_ids), path)
             yield _translate(ids, offsets, word_ids)
             bar.update(len(ids))
+
+
+def _check_ids_are_of_dictionary(ids: NDArray[np.int32], num_words: int, path: Path) -> None:
+    """Compiled code would read beyond the dictionary."""
+    if len(ids) and not (ids.min() >= 0 and ids.max() < num_words):
+        raise ArtifactError(
+            f"{path} is damaged: it holds word numbers from {ids.min()} to {ids.max()}, but its dictionary has "
+            f"{num_words} words. Run: dvc repro tokenize"
+        )
 
 
 @njit(cache=True, nogil=True)

@@ -23,6 +23,7 @@ from wordlab.errors import ArtifactError
 
 SENTENCES_SCHEMA = pa.schema([pa.field("sentences", pa.large_list(pa.field("item", pa.int32())))])
 DICTIONARY_SCHEMA = pa.schema([pa.field("word", pa.large_string()), pa.field("count", pa.int64())])
+_CHECKED_OFFSETS = 1 << 16
 
 
 def write_sentences(path: Path, ids: NDArray[np.int32], offsets: NDArray[np.int64]) -> None:
@@ -36,8 +37,9 @@ def write_sentences(path: Path, ids: NDArray[np.int32], offsets: NDArray[np.int6
 def map_sentences(path: Path, stage: str = "encode", verify: bool = False) -> tuple[NDArray[Any], NDArray[Any]]:
     """Memory-map one shard: read-only views (ids int32, offsets int64), as given to `write_sentences`.
 
-    verify: also check that the offsets never fall, which reads them all.
-    Raises ArtifactError naming `stage`, which writes the file, if it is missing, damaged or of another form.
+    verify: also have Arrow check everything it can.
+    Raises ArtifactError naming `stage`, which writes the file, if it is missing, damaged or of another form. That the
+    offsets never fall is always checked, since compiled code reads wherever they say.
     """
     batch = map_batch(path, SENTENCES_SCHEMA, stage)
     lists = batch.column(0)
@@ -46,7 +48,18 @@ def map_sentences(path: Path, stage: str = "encode", verify: bool = False) -> tu
     offsets, ids = lists.offsets.to_numpy(), lists.values.to_numpy()
     if lists.null_count or len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(ids):
         raise ArtifactError(f"{path} is damaged: its offsets do not span its ids. Run: dvc repro {stage}")
+    if _falls(offsets):
+        raise ArtifactError(f"{path} is damaged: its offsets fall. Run: dvc repro {stage}")
     return ids, offsets
+
+
+def _falls(offsets: NDArray[np.int64]) -> bool:
+    """Whether any offset is smaller than the one before it. Looks at a part at a time, to hold little memory."""
+    for start in range(0, len(offsets) - 1, _CHECKED_OFFSETS):
+        part = offsets[start : start + _CHECKED_OFFSETS + 1]
+        if (part[1:] < part[:-1]).any():
+            return True
+    return False
 
 
 def write_batch(path: Path, batch: pa.RecordBatch) -> None:
