@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import http.server
@@ -22,7 +23,7 @@ import pytest
 
 from wordlab import transfer
 from wordlab.catalog import Location, Row
-from wordlab.errors import DownloadError
+from wordlab.errors import ArtifactError, DownloadError, ResourceError
 from wordlab.fetch import Fetcher, in_order, main_checkout
 from wordlab.transfer import Client
 
@@ -291,6 +292,54 @@ def test_a_file_larger_than_it_can_be_is_not_fetched(tmp_path: Path, server: Ser
 
 
 # --- checksums and the order of locations
+
+
+class FullDisk(io.RawIOBase):
+    """A file on a disk without space."""
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, *_: int) -> int:
+        return 0
+
+    def truncate(self, *_: object) -> int:
+        return 0
+
+    def write(self, _: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("size", [100, len(TEXT)], ids=["when it is closed", "at once"])
+def test_a_full_disk_is_no_broken_connection(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    original = Path.open
+    monkeypatch.setattr(
+        Path,
+        "open",
+        lambda path, *rest, **named: (
+            io.BufferedWriter(FullDisk()) if path.name == "url.part" else original(path, *rest, **named)
+        ),
+    )
+    server.answers = [send(TEXT[:size])]
+    with pytest.raises(ResourceError, match=r"url\.part could not be written: No space left on device\. Free some"):
+        fetch(tmp_path, location("url", server.url, TEXT[:size]))
+    assert len(server.requests) == 1
+
+
+def test_a_place_that_cannot_be_written_is_no_broken_connection(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ArtifactError, match=r"url\.part could not be written: Is a directory"):
+        (tmp_path / "url.part").mkdir()
+        Client().fetch(server.url, tmp_path / "url.part", len(TEXT))
+    with pytest.raises(ArtifactError, match=r"url\.part\.json could not be written: No such file"):
+        Client().fetch(server.url, tmp_path / "nowhere" / "url.part", len(TEXT))
+    assert len(server.requests) == 2
 
 
 def test_a_wrong_checksum_names_both_sums_and_the_next_location_is_tried(

@@ -94,25 +94,28 @@ class Client:
             if total is not None and total > max_bytes:
                 raise DownloadError(f"the file has {total} bytes, more than the {max_bytes} it can have")
             _note(partial, response.headers)
-            try:
-                size = self._receive(response, partial, start, total, max_bytes, urlsplit(url).path.rpartition("/")[2])
-            except (OSError, http.client.HTTPException) as error:
-                raise _Again(f"the connection broke ({_reason(error)})") from None
+            size = self._receive(response, partial, start, total, max_bytes, urlsplit(url).path.rpartition("/")[2])
         if total is not None and size != total:
             raise _Again(f"the connection ended after {size} of {total} bytes")
 
     def _receive(self, response: Any, partial: Path, start: int, total: int | None, max_bytes: int, name: str) -> int:
-        """Append the body to `partial` from `start` on. Returns the size of the file then, in bytes."""
+        """Append the body to `partial` from `start` on. Returns the size of the file then, in bytes.
+
+        An error of this machine's disk is no error of the network: another try or location would not help.
+        """
         size = start
-        with partial.open("r+b" if start else "wb") as file, progress(total, "B", name, initial=start) as bar:
+        with (
+            progress(total, "B", name, initial=start) as bar,
+            unwritable_as_error(partial),
+            partial.open("r+b" if start else "wb") as file,
+        ):
             file.seek(start)
             file.truncate()
-            while data := response.read1(_CHUNK_BYTES):
+            while data := _read_some(response):
                 size += len(data)
                 if size > max_bytes:
                     raise DownloadError(f"the file has more than the {max_bytes} bytes it can have; stopped there")
-                with unwritable_as_error(partial):
-                    file.write(data)
+                file.write(data)
                 bar.update(len(data))
         return size
 
@@ -172,6 +175,14 @@ def _within(seconds: float, request: urllib.request.Request) -> Any:
     return result
 
 
+def _read_some(response: Any) -> bytes:
+    """The next piece of the body, empty at its end. Raises _Again."""
+    try:
+        return response.read1(_CHUNK_BYTES)
+    except (OSError, http.client.HTTPException) as error:
+        raise _Again(f"the connection broke ({_reason(error)})") from None
+
+
 def _note_path(partial: Path) -> Path:
     return partial.with_name(partial.name + ".json")
 
@@ -180,7 +191,9 @@ def _note(partial: Path, headers: Any) -> None:
     """Remember which version of the file arrives, so that a later try can ask for the rest of the same one."""
     etag = headers.get("ETag", "")
     validator = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified", "")
-    _note_path(partial).write_text(json.dumps({"validator": validator}), encoding="utf-8")
+    path = _note_path(partial)
+    with unwritable_as_error(path):
+        path.write_text(json.dumps({"validator": validator}), encoding="utf-8")
 
 
 def _resumable(partial: Path) -> tuple[int, str]:
