@@ -11,7 +11,7 @@ import zstandard
 
 from wordlab.artifacts import write_manifest
 from wordlab.errors import ArtifactError, CorpusError
-from wordlab.rawtext import CorpusFile, corpus_files, list_own_files, open_text_stream, sniff_format
+from wordlab.rawtext import CorpusFile, corpus_files, list_own_files, open_decompressed, open_text_stream, sniff_format
 
 TEXT = "Zwei Sätze.\n한국어 문장.\n".encode() * 5000
 COMPRESS = {
@@ -69,12 +69,24 @@ def test_an_empty_compressed_file_is_empty_text(tmp_path: Path) -> None:
     assert read_all(path) == b""
 
 
-def test_plain_text_is_the_file_itself_and_can_seek(tmp_path: Path) -> None:
+def test_plain_text_can_seek(tmp_path: Path) -> None:
     path = tmp_path / "own.txt"
     path.write_bytes(TEXT)
     with open_text_stream(path) as stream:
         stream.seek(len(TEXT) - 3)
         assert stream.read() == TEXT[-3:]
+
+
+def test_a_plain_text_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"gone\.txt cannot be read: No such file or directory. Check the path"):
+        open_decompressed(tmp_path / "gone.txt", "text")
+    unreadable = Path("/proc/self/mem")  # nothing is mapped at its beginning
+    for size in (-1, 5, 1 << 21):
+        with (
+            open_decompressed(unreadable, "text") as stream,
+            pytest.raises(CorpusError, match=r"/proc/self/mem cannot be read: Input/output error"),
+        ):
+            stream.read(size)
 
 
 def test_a_text_that_begins_with_the_letters_bzh_is_text(tmp_path: Path) -> None:
@@ -126,11 +138,11 @@ def test_corpus_files_come_from_the_folder_or_through_the_link(tmp_path: Path) -
     (own / "a.txt").write_bytes(b"12345")
     source.symlink_to(own)
     recorded(download, True, "a.txt")
-    assert corpus_files(download, source) == [CorpusFile(source / "a.txt", "text", 5)]
+    assert corpus_files(download, source) == [CorpusFile(own / "a.txt", "text", 5)]
     source.unlink()
     source.symlink_to(own / "a.txt")
     recorded(download, True, "")
-    assert corpus_files(download, source) == [CorpusFile(source, "text", 5)]
+    assert corpus_files(download, source) == [CorpusFile(own / "a.txt", "text", 5)]
     (download / "corpus/enwik8").write_bytes(b"54321")
     recorded(download, False, "enwik8")
     assert corpus_files(download, source) == [CorpusFile(download / "corpus/enwik8", "text", 5)]
@@ -143,6 +155,10 @@ def test_a_corpus_that_changed_since_the_download_stage_is_refused(tmp_path: Pat
     with pytest.raises(
         ArtifactError, match=r"source has 7 bytes, but had 5 when the download stage looked. Run: dvc repro"
     ):
+        corpus_files(download, source)
+    source.unlink()
+    source.symlink_to(tmp_path / "own.txt")
+    with pytest.raises(ArtifactError, match=r"own\.txt cannot be read: No such file .* Run: dvc repro download"):
         corpus_files(download, source)
     source.unlink()
     with pytest.raises(ArtifactError, match=r"source cannot be read: .* Run: dvc repro download"):

@@ -7,6 +7,7 @@ stage has ended well, so that a stage that fails or is killed leaves nothing a l
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -36,19 +37,39 @@ def fingerprint(value: Any) -> str:
 def unwritable_as_error(path: Path, again: str = "run: dvc repro") -> Iterator[None]:
     """Turn an OSError while writing `path` into an ArtifactError or ResourceError that says what to do.
 
+    An error that names another file, which was read for it, is told as that file's.
     again: how to repeat what failed; ends the message.
     """
     try:
         yield
+    except (ConnectionError, ChildProcessError, TimeoutError):  # of sockets, pipes and processes, not of files
+        raise
     except OSError as error:
         reason = error.strerror or str(error)
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+        other = _other_file(error, path)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ResourceError(
-                f"{path} could not be written: {reason}. Free some space on its disk, then {again}"
+                f"{other or path} could not be written: {reason}. Free some space on its disk, then {again}"
+            ) from error
+        if other:
+            raise ArtifactError(
+                f"{other} could not be read or written: {reason}. Check that it exists and is yours, then {again}"
             ) from error
         raise ArtifactError(
             f"{path} could not be written: {reason}. Check that its folder exists and is yours, then {again}"
         ) from error
+
+
+def _other_file(error: OSError, path: Path) -> Path | None:
+    """The file an error names, unless that is `path`, something in it, a folder it lies in, or its temporary form."""
+    names = [Path(name) for name in (error.filename, error.filename2) if isinstance(name, str | os.PathLike)]
+    own = Path(path).absolute()
+    forms = (own, own.with_name(own.name + ".tmp"))
+    for name in names:
+        named = name.absolute()
+        if named in own.parents or any(named.is_relative_to(form) for form in forms):
+            return None
+    return names[0] if names else None
 
 
 def write_atomic(path: Path, data: bytes) -> None:

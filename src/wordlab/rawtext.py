@@ -7,6 +7,7 @@ An own corpus is never copied: `data/source` is a symbolic link to it, so DVC se
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
@@ -53,11 +54,8 @@ def sniff_format(path: Path) -> str:
 
     Raises CorpusError for a file whose name promises another compression, for a zip, and for one that cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(10)
-    except OSError as error:
-        raise CorpusError(f"{path} cannot be read: {error.strerror}. Check the path and its permissions.") from None
+    with _unreadable_as_error(path), path.open("rb") as file:
+        head = file.read(10)
     found = next((name for name, magic in _MAGIC.items() if head.startswith(magic)), "text")
     if found == "bzip2" and head[4:] not in (b"1AY&SY", b"\x17\x72\x45\x38\x50\x90"):
         found = "text"  # a text may begin with BZh; a block or the end of a bzip2 stream follows only in bzip2
@@ -73,9 +71,9 @@ def sniff_format(path: Path) -> str:
 
 
 def open_text_stream(path: Path) -> BinaryIO:
-    """The decompressed bytes of a file, buffered; plain text is the file itself, which can seek.
+    """The decompressed bytes of a file, buffered; a stream of plain text can seek.
 
-    Raises CorpusError, here or while reading, where the file is damaged or ends too early.
+    Raises CorpusError, here or while reading, where the file cannot be read, is damaged or ends too early.
     """
     return open_decompressed(path, sniff_format(path))
 
@@ -83,7 +81,7 @@ def open_text_stream(path: Path) -> BinaryIO:
 def open_decompressed(path: Path, compression: str) -> BinaryIO:
     """As `open_text_stream`, where the compression is known. Several streams one after the other are read as one."""
     if compression == "text":
-        return path.open("rb")
+        return io.BufferedReader(_PlainFile(path), _READ_BYTES)
     inner: Any
     if compression == "gzip":
         inner = gzip.GzipFile(path)
@@ -94,6 +92,31 @@ def open_decompressed(path: Path, compression: str) -> BinaryIO:
     else:
         inner = _ZstdFile(path)
     return cast(BinaryIO, io.BufferedReader(_Guarded(inner, path), _READ_BYTES))
+
+
+class _PlainFile(io.FileIO):
+    """A file that is open for reading and turns a disk's errors into a CorpusError that names it."""
+
+    def __init__(self, path: Path) -> None:
+        with _unreadable_as_error(path):
+            super().__init__(path, "rb")
+        self._path = path
+
+    def readinto(self, buffer: Any) -> int:
+        with _unreadable_as_error(self._path):
+            return super().readinto(buffer) or 0
+
+    def readall(self) -> bytes:
+        with _unreadable_as_error(self._path):
+            return super().readall() or b""
+
+
+@contextlib.contextmanager
+def _unreadable_as_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read: {error.strerror}. Check the path and its permissions.") from None
 
 
 class _Guarded(io.RawIOBase):
@@ -173,6 +196,11 @@ def list_own_files(path: Path) -> list[Path]:
     return sorted(files, key=lambda file: file.relative_to(path).as_posix().encode())
 
 
+def _linked(source: Path) -> Path:
+    """The place of an own corpus as its owner named it, for messages that name a file."""
+    return source.parent / source.readlink() if source.is_symlink() else source
+
+
 def corpus_files(download: Path = DOWNLOAD, source: Path = SOURCE) -> list[CorpusFile]:
     """All files of the corpus in their order, as the download stage recorded them.
 
@@ -182,7 +210,7 @@ def corpus_files(download: Path = DOWNLOAD, source: Path = SOURCE) -> list[Corpu
     corpus = read_manifest(folder, "download").get("corpus")
     if not isinstance(corpus, dict) or not corpus.get("files"):
         raise ArtifactError(f"{folder / 'manifest.json'} names no corpus. Run: dvc repro download")
-    root = source if corpus.get("own") else folder
+    root = _linked(source) if corpus.get("own") else folder
     files = []
     for recorded in corpus["files"]:
         path = root / recorded["path"] if recorded["path"] else root
