@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from wordlab.config import load_params
+from wordlab.errors import ConfigError
 from wordlab.evaluation_run import evaluate_model
 from wordlab.stage import run_stage
 
@@ -14,6 +15,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.evaluate", description=__doc__)
     parser.add_argument("--seed", type=int, required=True, help="which model: data/train/seed-<seed>")
     seed = parser.parse_args().seed
+    if not 0 <= seed < 1 << 63:
+        raise ConfigError(f"--seed is {seed}, but must be from 0 to 2^63 - 1. Choose another, in params.yaml: seeds.")
     params = load_params()
     evaluate_model(seed, params.download.evaluation_sets, params.evaluate, Path("data"), Path("metrics"))
 

@@ -71,6 +71,13 @@ def test_the_terminal_tells_the_scores(
     assert "rare_words - · rg65 absent" in told
 
 
+@pytest.mark.parametrize("seed", [-1, 1 << 63])
+def test_a_seed_out_of_range_is_one_clear_message(
+    seed: int, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fails(seed, monkeypatch, capsys).startswith(f"error: --seed is {seed}, but must be from 0 to 2^63 - 1.")
+
+
 def other_seed(project: Path) -> None:
     folder = project / "data" / "train" / "seed-1"
     folder.rename(folder.with_name("seed-7"))
@@ -115,7 +122,10 @@ def unwritable(project: Path) -> None:
     [
         (no_model, "data/train/seed-1 does not exist. Run: dvc repro train"),
         (other_seed, "data/train/seed-1 holds the model of seed 7. Run: dvc repro"),
-        (diverged, "data/train/seed-1 holds vectors that are not finite numbers: training diverged. Lower train.lr"),
+        (
+            diverged,
+            "data/train/seed-1 holds vectors that are not finite numbers: training diverged. Lower train.lr.skipgram",
+        ),
         (missing_set, "evaluation/men/men.txt is missing, but manifest.json lists it. Run: dvc repro download"),
         (damaged_set, "men.txt, line 2, is 'man\\twoman\\tabc', but must be two words and a number. Fetch it anew"),
         (unlisted_set, "but params.yaml also names mc30. Run: dvc repro download"),

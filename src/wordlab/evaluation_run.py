@@ -48,7 +48,7 @@ def evaluate_model(seed: int, rows: Sequence[str], config: EvaluateConfig, data:
     downloaded = read_manifest(data / "download", "download")
     sets = load_evaluation_sets(data / "download", downloaded.get("evaluation", {}), rows)
     embeddings = Embeddings.load(folder)
-    _require_finite(embeddings, folder)
+    _require_finite(embeddings, folder, trained["config"]["model"]["arch"])
     # One thread: a matrix product split among threads may round differently, and these take a second
     with threadpool_limits(1):
         evaluation = evaluate(embeddings, sets, config.restrict_vocab)
@@ -67,11 +67,11 @@ def evaluate_model(seed: int, rows: Sequence[str], config: EvaluateConfig, data:
     return results
 
 
-def _require_finite(embeddings: Embeddings, folder: Path) -> None:
+def _require_finite(embeddings: Embeddings, folder: Path, arch: str) -> None:
     if not np.isfinite(embeddings.input_vectors.sum(axis=1, dtype=np.float64)).all():
         raise ArtifactError(
             f"{folder} holds vectors that are not finite numbers: training diverged. "
-            "Lower train.lr or raise train.damping in params.yaml, then run: dvc repro"
+            f"Lower train.lr.{arch} or raise train.damping in params.yaml, then run: dvc repro"
         )
 
 
