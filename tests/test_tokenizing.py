@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sentencepiece
 from text_helpers import read_sentences, sentencepiece_config, tokenize_config, tokenized, written
 
 from wordlab.artifacts import read_manifest, write_manifest
@@ -188,8 +189,18 @@ def test_too_many_pieces_name_the_largest_possible_size(tmp_path, model_type):
 
 def test_too_few_pieces_are_told(tmp_path):
     config = sentencepiece_config(vocab_size=8)
-    with pytest.raises(ConfigError, match=r"vocab_size is 8, but the text's characters alone need \d+"):
+    message = r"vocab_size is 8, but the text's characters alone need \d+\. Raise it, .* then run: dvc repro$"
+    with pytest.raises(ConfigError, match=message):
         tokenized(tmp_path, "the quick brown fox\n" * 30, tokenizer="sentencepiece", sentencepiece=config)
+
+
+def test_any_other_complaint_of_sentencepiece_is_told_with_the_next_step(tmp_path, monkeypatch):
+    def refuse(**_):
+        raise RuntimeError("Internal: no. ")
+
+    monkeypatch.setattr(sentencepiece.SentencePieceTrainer, "train", refuse)
+    with pytest.raises(ConfigError, match=r"could not be trained: Internal: no\. Check .* then run: dvc repro$"):
+        tokenized(tmp_path, "a b c\n", tokenizer="sentencepiece")
 
 
 def test_the_sample_is_spread_evenly_and_does_not_depend_on_shards():

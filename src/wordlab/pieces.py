@@ -117,9 +117,13 @@ def _training_message(reason: str, config: SentencePieceConfig) -> str:
     if smallest := re.search(r"smaller than required_chars\D+\d+ vs (\d+)", reason):
         return (
             f"{size}, but the text's characters alone need {smallest[1]}. Raise it, or lower "
-            "tokenize.sentencepiece.character_coverage"
+            "tokenize.sentencepiece.character_coverage, in params.yaml, then run: dvc repro"
         )
-    return f"sentencepiece could not be trained: {reason.strip()}. Check tokenize.sentencepiece in params.yaml"
+    complaint = reason.strip().rstrip(".")
+    return (
+        f"sentencepiece could not be trained: {complaint}. "
+        "Check tokenize.sentencepiece in params.yaml, then run: dvc repro"
+    )
 
 
 def count_pieces(
