@@ -9,6 +9,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 .PHONY: run test check bench setup
 
 run: setup
+	@wordlab check
 	dvc repro
 
 test: setup

@@ -38,6 +38,37 @@ def error_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return captured.err
 
 
+# ---- check
+
+
+def test_check_says_that_params_are_fine(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["check"])
+    assert capsys.readouterr().out == "params.yaml is fine\n"
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "message"),
+    [
+        ("  threads: 0", "  treads: 0", "unknown key run.treads. Did you mean run.threads?"),
+        ("run:", "stray: 1\nrun:", "unknown key stray. "),
+        ("  epochs: 5", "  epochs: five", "train.epochs is 'five', but must be a whole number."),
+    ],
+)
+def test_check_names_what_no_stage_may_notice(
+    project: Path, capsys: pytest.CaptureFixture[str], good: str, bad: str, message: str
+) -> None:
+    params = project / "params.yaml"
+    changed = params.read_text().replace(f"\n{good}", f"\n{bad}")
+    assert changed != params.read_text()
+    params.write_text(changed)
+    assert error_of(capsys, "check").startswith(f"\nerror: params.yaml: {message}")
+
+
+def test_make_run_checks_the_parameters_first() -> None:
+    _, _, recipe = (ROOT / "Makefile").read_text().partition("\nrun: setup\n")
+    assert recipe.split()[:4] == ["@wordlab", "check", "dvc", "repro"]
+
+
 # ---- neighbors and analogy
 
 

@@ -2,7 +2,7 @@
 
     wordlab neighbors france king          wordlab analogy man king woman
     wordlab export --format binary         wordlab info data/encode
-    wordlab results
+    wordlab results                        wordlab check
 
 Nothing heavy is imported before a command needs it, and models are memory-mapped, so an answer takes half a second.
 """
@@ -85,6 +85,12 @@ def results(_: argparse.Namespace) -> None:
     from wordlab.reporting import results_table
 
     print(results_table())
+
+
+def check(_: argparse.Namespace) -> None:
+    """Check params.yaml as every stage does, which DVC does not where no stage has to run."""
+    load_params()
+    print("params.yaml is fine")
 
 
 def export_name(folder: Path, binary: bool = False) -> str:
@@ -216,6 +222,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("path", type=Path, nargs="?", help="default: everything the pipeline has left in data/")
 
     add("results", results, "The table of scores over all seeds.", takes_model=False)
+    add("check", check, "Whether params.yaml holds what it must, and no key that nothing reads.", takes_model=False)
     return parser
 
 
