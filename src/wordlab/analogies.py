@@ -22,11 +22,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from wordlab.embeddings import MULTIPLICATION_EPSILON
 from wordlab.evaluation_sets import Question
 
 METHODS = ("add", "mul")
-MUL_EPSILON = 0.001
-"""ε of 3CosMul, Levy & Goldberg's value; gensim's `most_similar_cosmul` has 1e-6."""
 
 BLOCK_BYTES = 4 << 20
 """Cosines held at once; about a level-2 cache, and small beside any model."""
@@ -66,7 +65,7 @@ def answer_questions(
     unit_rows: NDArray[np.float32],
     questions: Sequence[Question],
     restrict_vocab: int,
-    mul_epsilon: float = MUL_EPSILON,
+    mul_epsilon: float = MULTIPLICATION_EPSILON,
 ) -> AnalogyAnswers:
     """Answer every question whose words are known, by both methods.
 
@@ -105,7 +104,7 @@ def best_answers(
     unit_rows: NDArray[np.float32],
     queries: NDArray[np.int64],
     spelling: NDArray[np.int64],
-    mul_epsilon: float = MUL_EPSILON,
+    mul_epsilon: float = MULTIPLICATION_EPSILON,
 ) -> dict[str, NDArray[np.int64]]:
     """The best word for each query (a, b, c), by method; of equally good ones the most frequent.
 

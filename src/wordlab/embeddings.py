@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 1 << 24
 """Rows are normalised this many bytes at a time, so that a mapped matrix never needs memory of its own size."""
 MULTIPLICATION_EPSILON = 0.001
-"""Keeps 3CosMul from dividing by zero; the value of Levy and Goldberg (2014), where gensim has 0.000001."""
+"""ε of 3CosMul, which keeps it from dividing by zero: Levy and Goldberg's (2014) value, where gensim has 0.000001."""
 
 
 class Embeddings:
