@@ -4,15 +4,14 @@ from pathlib import Path
 
 from wordlab.config import load_params
 from wordlab.encoding import encode_corpus
-from wordlab.stage import run_stage, say
+from wordlab.stage import run_stage, say, say_dropped
 
 
 def main() -> None:
     params = load_params()
     content = encode_corpus(Path("data/tokenize"), Path("data/vocab/words.arrow"), params.encode, Path("data/encode"))
     say(f"{content['num_tokens']:,} tokens in {content['num_sentences']:,} sentences")
-    for reason, number in content["dropped"].items():
-        say(f"  dropped: {number:,} {reason.replace('_', ' ')}")
+    say_dropped(content["dropped"])
 
 
 if __name__ == "__main__":

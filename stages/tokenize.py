@@ -4,7 +4,7 @@ from pathlib import Path
 
 from wordlab.config import load_params
 from wordlab.rawtext import corpus_files
-from wordlab.stage import run_stage, say
+from wordlab.stage import run_stage, say, say_dropped
 from wordlab.tokenizing import tokenize_corpus
 
 
@@ -13,8 +13,7 @@ def main() -> None:
     files = [file.path for file in corpus_files()]
     content = tokenize_corpus(files, params.tokenize, Path("data/tokenize"), params.run.workers)
     say(f"{content['num_tokens']:,} tokens in {content['num_sentences']:,} sentences")
-    for reason, number in content["dropped"].items():
-        say(f"  dropped: {number:,} {reason.replace('_', ' ')}")
+    say_dropped(content["dropped"])
 
 
 if __name__ == "__main__":

@@ -4,15 +4,14 @@ from pathlib import Path
 
 from wordlab.config import load_params
 from wordlab.counting import build_vocab
-from wordlab.stage import run_stage, say
+from wordlab.stage import run_stage, say, say_dropped
 
 
 def main() -> None:
     params = load_params()
     content = build_vocab(Path("data/tokenize"), params.vocab, Path("data/vocab"))
     say(f"{content['num_words']:,} words, {content['num_tokens']:,} tokens")
-    for reason, number in content["dropped"].items():
-        say(f"  dropped: {number:,} {reason.replace('_', ' ')}")
+    say_dropped(content["dropped"])
 
 
 if __name__ == "__main__":

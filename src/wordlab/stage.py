@@ -6,7 +6,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tqdm import tqdm
@@ -40,6 +40,12 @@ def end_with_parent() -> None:
 def say(message: str) -> None:
     """Print a line that stays, above any progress bar."""
     tqdm.write(message, file=sys.stderr)
+
+
+def say_dropped(dropped: Mapping[str, int]) -> None:
+    """A line for each reason why something was left out: dropped: 12 empty sentences."""
+    for reason, number in dropped.items():
+        say(f"  dropped: {number:,} {reason.replace('_', ' ')}")
 
 
 def progress(total: int | None, unit: str, desc: str, **options: Any) -> tqdm:
