@@ -342,7 +342,7 @@ def test_a_queue_of_experiments(project: Project) -> None:
             "skipgramm",
             "model.arch is 'skipgramm', but must be one of skipgram, cbow. Did you mean skipgram?",
         ),
-        ("model.negatives", 0, "model.negatives is 0, but must be 1 or more: without noise words nothing is learned."),
+        ("model.negatives", 0, "model.negatives is 0, but must be from 1 to 1000000: without noise words"),
         ("train.lr", 0.05, "train.lr is 0.05, but must be a section with the keys skipgram, cbow."),
         ("vocab.min_count", "five", "vocab.min_count is 'five', but must be a whole number."),
         ("corpus", "enwik9", "corpus is 'enwik9', which is neither a row of the catalog nor a file or folder"),
