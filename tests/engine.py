@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from wordlab import sampling, training
 from wordlab.artifacts import write_manifest
-from wordlab.config import LearningRates, ModelConfig, TrainConfig
+from wordlab.config import BlockNegatives, LearningRates, ModelConfig, TrainConfig
 from wordlab.kernels import reference, simd, threads
 from wordlab.kernels.cpu import CpuEngine
 from wordlab.shards import write_sentences
@@ -44,10 +44,14 @@ def model_config(arch: str = "skipgram", gradient: str = "exact", edges: str = "
     return ModelConfig(**(values | {"arch": arch, "cbow_gradient": gradient, "window_edges": edges} | changes))
 
 
-def train_config(lr: float = 0.1, **changes: Any) -> TrainConfig:
-    """A training configuration with one learning rate for all."""
-    values = {"epochs": 1, "lr_floor": 1e-4, "block_tokens": 16, "block_negatives": 8, "batch_tokens": 64}
-    return TrainConfig(**(values | {"lr": LearningRates(skipgram=lr, cbow=lr), "damping": 0.5} | changes))
+def train_config(lr: float = 0.1, block_negatives: int = 8, **changes: Any) -> TrainConfig:
+    """A training configuration with one learning rate and one number of noise words for all architectures."""
+    values = {"epochs": 1, "lr_floor": 1e-4, "block_tokens": 16, "batch_tokens": 64, "damping": 0.5}
+    each = {
+        "lr": LearningRates(skipgram=lr, cbow=lr),
+        "block_negatives": BlockNegatives(skipgram=block_negatives, cbow=block_negatives),
+    }
+    return TrainConfig(**(values | each | changes))
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,10 @@ TEXT = (Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8")
 
 
 def with_value(key: str, value: str) -> str:
-    """The repository's params.yaml with another text behind `key`, a key that is there once."""
-    changed, times = re.subn(rf"^( *{key}:)(?!$)[^#\n]*", rf"\1 {value} ", TEXT, flags=re.MULTILINE)
+    """The repository's params.yaml with another text behind `key`, which is there once, or `section.key`."""
+    section, _, name = key.rpartition(".")
+    before = rf"(^ *{section}:[^\n]*\n(?: +\w+:[^\n]*\n)*?)" if section else "()"
+    changed, times = re.subn(rf"{before}^( *{name}:)(?!$)[^#\n]*", rf"\1\2 {value} ", TEXT, flags=re.MULTILINE)
     assert times == 1, key
     return changed
 
@@ -61,9 +63,9 @@ def test_nothing_is_no_value(tmp_path: Path) -> None:
 
 
 COUNTS = [
-    *("epochs", "block_tokens", "block_negatives", "batch_tokens", "dim", "window", "negatives", "shard_bytes"),
+    *("epochs", "block_tokens", "batch_tokens", "dim", "window", "negatives", "shard_bytes"),
     *("vocab_size", "sample_bytes", "min_count", "max_size", "shard_tokens", "restrict_vocab", "neighbors_count"),
-    *("map_words", "threads", "workers"),
+    *("map_words", "threads", "workers", "block_negatives.skipgram", "block_negatives.cbow"),
 ]
 
 
@@ -75,7 +77,7 @@ def test_a_number_far_too_large_is_one_short_message(tmp_path: Path, key: str, v
     assert len(str(caught.value)) < 200
 
 
-@pytest.mark.parametrize("key", ["subsample_t", "damping", "lr_floor", "noise_power", "character_coverage", "cbow"])
+@pytest.mark.parametrize("key", ["subsample_t", "damping", "lr_floor", "noise_power", "character_coverage", "lr.cbow"])
 def test_no_number_is_too_large_to_be_refused(tmp_path: Path, key: str) -> None:
     for value in ("1" + "0" * 400, "1" + "0" * 5000, "1e400", ".inf", ".nan", "1e300"):
         with pytest.raises(ConfigError):

@@ -71,7 +71,7 @@ def parameters_read(stage: str) -> Iterator[str]:
 def test_the_pipeline_has_the_seven_stages_in_order() -> None:
     assert list(PIPELINE) == STAGES
     for stage, described in PIPELINE.items():
-        assert described["cmd"].startswith(f"python -m stages.{stage}")
+        assert described["cmd"].startswith(f"exec python -m stages.{stage}")
         assert described["desc"]
 
 

@@ -148,6 +148,19 @@ class LearningRates:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BlockNegatives:
+    """Section `train.block_negatives` of params.yaml: noise words of a block, one number for each architecture."""
+
+    skipgram: int
+    cbow: int
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            _require(1 <= value <= 1024, f"train.block_negatives.{field.name}", value, "from 1 to 1024")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Section `train` of params.yaml."""
 
@@ -157,8 +170,7 @@ class TrainConfig:
     """Learning rate at the end, as a fraction of the starting one."""
     block_tokens: int
     """Kept tokens in one block, which share noise words (DESIGN 4.1)."""
-    block_negatives: int
-    """Noise words drawn for a block."""
+    block_negatives: BlockNegatives
     batch_tokens: int
     """Kept tokens in one micro-batch, all computed from the same rows (DESIGN 4.2)."""
     damping: float
@@ -168,7 +180,6 @@ class TrainConfig:
         _require(1 <= self.epochs <= 1_000_000, "train.epochs", self.epochs, "from 1 to 1000000")
         _require(0 <= self.lr_floor <= 1, "train.lr_floor", self.lr_floor, "a fraction from 0 to 1")
         _require(1 <= self.block_tokens <= 1024, "train.block_tokens", self.block_tokens, "from 1 to 1024")
-        _require(1 <= self.block_negatives <= 1024, "train.block_negatives", self.block_negatives, "from 1 to 1024")
         fits = self.block_tokens <= self.batch_tokens <= 1 << 30 and self.batch_tokens % self.block_tokens == 0
         wanted = f"a multiple of train.block_tokens={self.block_tokens}, at most 2^30"
         _require(fits, "train.batch_tokens", self.batch_tokens, wanted)

@@ -178,8 +178,8 @@ def _require_learning(point: CurvePoint, arch: str) -> None:
     if not point.loss < DIVERGED_LOSS:
         raise CorpusError(
             f"The training diverged: after {point.tokens:,} words the loss is {point.loss:.3g}, where a model that "
-            f"knows nothing has {math.log(2):.3g}. Lower train.lr.{arch} or "
-            "train.batch_tokens, or raise train.block_negatives or train.damping."
+            f"knows nothing has {math.log(2):.3g}. Lower train.lr.{arch} or train.batch_tokens, "
+            f"or raise train.block_negatives.{arch} or train.damping."
         )
 
 

@@ -99,7 +99,8 @@ class CpuEngine:
         vocab_size = len(tables.keep_probability)
         self.model, self.train, self.seed = model, train, seed
         self.vocab_size = vocab_size
-        size = sizes(model.window, train.block_tokens, train.block_negatives, model.dim)
+        noise_words = getattr(train.block_negatives, model.arch)
+        size = sizes(model.window, train.block_tokens, noise_words, model.dim)
         self.table = aligned_zeros((2 * vocab_size + 2, size.depth))
         initial_vectors(seed, self.table[:vocab_size, : model.dim])
         accept, alias = alias_table(tables.noise_probability)
@@ -109,7 +110,7 @@ class CpuEngine:
             window=model.window,
             negatives=float(model.negatives),
             block_tokens=train.block_tokens,
-            block_negatives=train.block_negatives,
+            block_negatives=noise_words,
             dim=model.dim,
             vocab_size=vocab_size,
             table=self.table.ctypes.data,
@@ -214,7 +215,7 @@ def row_groups(rows: int) -> int:
 
 def memory_bytes(model: ModelConfig, train: TrainConfig, vocab_size: int, threads: int) -> int:
     """Memory that an engine will take: the table above all."""
-    size = sizes(model.window, train.block_tokens, train.block_negatives, model.dim)
+    size = sizes(model.window, train.block_tokens, getattr(train.block_negatives, model.arch), model.dim)
     rows = 2 * vocab_size + 2
     table = 4 * rows * size.depth + 64 * row_groups(rows)
     updates = train.batch_tokens // train.block_tokens * size.update_rows * (4 * size.depth + 8 + 8 * threads)

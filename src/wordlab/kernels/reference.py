@@ -75,11 +75,12 @@ def pairs_of_block(
     batch: Batch, start: int, stop: int, model: ModelConfig, train: TrainConfig, vocab_size: int
 ) -> Iterator[Pair]:
     """All prediction problems of one block: true pairs, and the block's noise words with their share of `negatives`."""
+    noise_words = getattr(train.block_negatives, model.arch)
     noise = [
         int(noise_word(batch.noise_key, batch.position[start], n, batch.accept, batch.alias))
-        for n in range(train.block_negatives)
+        for n in range(noise_words)
     ]
-    share = model.negatives / train.block_negatives
+    share = model.negatives / noise_words
     for target in range(start, stop):
         width = int(window_width(batch.window_key, batch.position[target], model.window))
         window = window_of(batch.sentence, target, width, model.window_edges)
