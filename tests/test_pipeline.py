@@ -246,12 +246,14 @@ def test_threads_and_workers_change_no_byte(project: Project) -> None:
     assert json.loads((project.root / "metrics/run/seed-1.json").read_text())["threads"] == 2
 
 
-@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
-def test_a_killed_training_leaves_nothing_and_starts_again_to_the_same_bytes(project: Project, shell: str) -> None:
+@pytest.mark.parametrize(("shell", "epochs"), [("/bin/sh", 8000), ("/bin/bash", 8001)])
+def test_a_killed_training_leaves_nothing_and_starts_again_to_the_same_bytes(
+    project: Project, shell: str, epochs: int
+) -> None:
     """With either shell between DVC and the stage; DVC takes the one that SHELL names, or /bin/sh."""
     if not Path(shell).exists():
         pytest.skip(f"needs {shell}")
-    project.set("train.epochs", 8000)  # some seconds
+    project.set("train.epochs", epochs)  # some seconds
     model = project.root / "data/train/seed-1"
     log = project.root.parent / "killed.txt"
     with log.open("w") as output:
