@@ -181,21 +181,19 @@ def draw_noise(tokens, start, targets, rule, draws, scratch, pairs):
 
 
 @njit(inline="always")
-def residuals(s, true_weight, noise_weight, lr):
-    """Scores -> (residual, lr * weight * sigma (1 - sigma), weighted logistic loss), sixteen at a time."""
+def wrong(s, weight, lr):
+    """How wrong the scores of noise words are, or the negated scores of true words, sixteen at a time.
+
+    Returns (lr * weight * sigma, lr * weight * sigma (1 - sigma), weight * ln(1 + e ** s)).
+    """
     zero, one = splat(np.float32(0)), splat(np.float32(1))
-    size = where_at_least(s, zero, s, zero - s)
-    e = exp_of_negative(zero - size)
+    positive = where_at_least(zero, s, zero, s)  # keeps what is not a number
+    e = exp_of_negative(s - positive - positive)
     larger = one / (one + e)
     smaller = e * larger
+    step = lr * weight
     sigma = where_at_least(s, zero, larger, smaller)
-    rest = where_at_least(s, zero, smaller, larger)
-    residual = lr * (true_weight * rest - noise_weight * sigma)
-    curvature = lr * (true_weight + noise_weight) * (larger * smaller)
-    log_part = log_of_one_plus(e)
-    loss = true_weight * (where_at_least(s, zero, zero, size) + log_part)
-    loss = fma(noise_weight, where_at_least(s, zero, size, zero) + log_part, loss)
-    return residual, curvature, loss
+    return step * sigma, step * (larger * smaller), weight * (positive + log_of_one_plus(e))
 
 
 @inner
@@ -216,8 +214,8 @@ def noise_residuals(rule, lr, scratch, targets, curvature):
         squared_length, total = splat(peek(scratch.noise_norm, n)), zero
         for v in range(vectors):
             c, here = LANES * v, columns * n + LANES * v
-            residual, bend, part = residuals(load(scores, here), zero, load(weights, here), rate)
-            store(residual, scores, here)
+            residual, bend, part = wrong(load(scores, here), load(weights, here), rate)
+            store(zero - residual, scores, here)
             loss = loss + part
             total = fma(bend, load(norm, c), total)
             store(fma(bend, squared_length, load(bends, c)), bends, c)

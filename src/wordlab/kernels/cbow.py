@@ -16,8 +16,8 @@ from wordlab.kernels.blocks import (
     inside_window,
     noise_residuals,
     noise_updates,
-    residuals,
     transpose_hidden,
+    wrong,
 )
 from wordlab.kernels.layout import BAND, CBOW_WORD2VEC
 from wordlab.kernels.simd import LANES, fma, lane_sum, load, peek, poke, splat, store, where_at_least
@@ -110,7 +110,7 @@ def _true_pairs(tokens, start, targets, rule, lr, scratch, row, curvature):
     loss, predictions = zero, zero
     for c in range(0, scratch.columns, LANES):
         weight = load(scratch.pairs, c)
-        residual, bend, part = residuals(load(scratch.gradient, c), weight, zero, splat(lr))
+        residual, bend, part = wrong(zero - load(scratch.gradient, c), weight, splat(lr))
         store(residual, scratch.gradient, c)
         store(bend, scratch.bend, c)
         store(bend * load(scratch.target_norm, c), scratch.curvature, c)

@@ -17,8 +17,8 @@ from wordlab.kernels.blocks import (
     noise_residuals,
     noise_updates,
     one_residual,
-    residuals,
     transpose_hidden,
+    wrong,
 )
 from wordlab.kernels.layout import BAND
 from wordlab.kernels.simd import LANES, fma, lane_sum, load, peek, poke, splat, store
@@ -104,7 +104,7 @@ def _context_residuals(rule, lr, scratch, targets, curvature):
             c = i // BAND * BAND + LANES * v
             here = columns * i + c
             inside = inside_window(scratch, place, c)
-            residual, bend, part = residuals(load(scratch.context_CL, here), inside, zero, rate)
+            residual, bend, part = wrong(zero - load(scratch.context_CL, here), inside, rate)
             store(residual, scratch.context_CL, here)
             loss = loss + part
             total = fma(bend, load(scratch.norm, c), total)
