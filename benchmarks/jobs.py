@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.corpus import BenchCorpus
-from wordlab.config import LearningRates, ModelConfig, Params, TrainConfig, VocabConfig
+from wordlab.config import BlockNegatives, LearningRates, ModelConfig, Params, TrainConfig, VocabConfig
 from wordlab.errors import WordlabError
 
 ROOT = Path(__file__).parents[1]
@@ -58,10 +58,11 @@ class Job:
     @classmethod
     def from_json(cls, text: str) -> Job:
         tree = json.loads(text)
-        train = {**tree["train"], "lr": LearningRates(**tree["train"]["lr"])}
+        train = tree["train"]
+        each = {"lr": LearningRates(**train["lr"]), "block_negatives": BlockNegatives(**train["block_negatives"])}
         typed = {
             "model": ModelConfig(**tree["model"]),
-            "train": TrainConfig(**train),
+            "train": TrainConfig(**train | each),
             "sampling": VocabConfig(**tree["sampling"]),
             **{name: Path(tree[name]) for name in ("vocab_folder", "encode_folder", "text")},
             "save": Path(tree["save"]) if tree["save"] else None,
