@@ -1,6 +1,7 @@
 """Small things for tests of any module.
 
 make_model_folder(path)     a model folder as stage train writes it (data/train/seed-N), of any size, in milliseconds
+make_root(folder, files)    a /proc and /sys of one's own, for tests of what a machine has
 """
 
 from __future__ import annotations
@@ -46,3 +47,12 @@ def make_model_folder(
     }
     write_manifest(path, "train", content)
     return path
+
+
+def make_root(root: Path, files: dict[str, str]) -> Path:
+    """Write these files below `root`, and a /proc/meminfo with 8,000,000 kB free; returns `root`."""
+    meminfo = "MemTotal: 9000000 kB\nMemAvailable:    8000000 kB\n"
+    for name, text in {"proc/meminfo": meminfo, **files}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root

@@ -19,9 +19,13 @@ from wordlab.config import Params
 ROOT = Path(__file__).parents[1]
 PIPELINE: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 STAGES = ["download", "tokenize", "vocab", "encode", "train", "evaluate", "report"]
-CHANGE_NO_RESULT = {f"src/wordlab/{name}.py" for name in ("config", "errors", "machine", "stage")}
-"""Modules that say how a stage talks, or hand on parameters that DVC compares itself. A new parameter or a better
-message must not tokenize a corpus again."""
+CHANGE_NO_RESULT = {
+    f"src/wordlab/{name}.py"
+    for name in ("claims", "compile_cache", "config", "errors", "limits", "machine", "preflight", "stage", "versions")
+}
+"""Modules that say how a stage talks, that let it begin or stop it, or hand on parameters that DVC compares itself. A
+new parameter, a better message or another estimate of memory must not tokenize a corpus again. What these import, they
+import for themselves: a stage that needs it too imports it too."""
 HOW_NOT_WHAT = {"run.threads", "run.workers"}
 PACKAGE_DATA = {
     "src/wordlab/catalog.py": "src/wordlab/catalog.yaml",
@@ -51,7 +55,7 @@ def needed(stage: str) -> set[str]:
         module = pending.pop()
         if module not in found:
             found.add(module)
-            pending += imported(module)
+            pending += imported(module) if module not in CHANGE_NO_RESULT else []
     return found
 
 
@@ -62,7 +66,7 @@ def files_of(entries: list[Any]) -> list[str]:
 
 def parameters_read(stage: str) -> Iterator[str]:
     """`section` or `section.key` of every `params.section...` in the modules of a stage; nested keys of `run` only."""
-    for module in sorted(needed(stage) - {"src/wordlab/config.py"}):
+    for module in sorted(needed(stage) - CHANGE_NO_RESULT):
         for found in re.finditer(r"\bparams\.(\w+)(?:\.(\w+))?", (ROOT / module).read_text(encoding="utf-8")):
             if found[1] in {field.name for field in dataclasses.fields(Params)}:
                 yield f"{found[1]}.{found[2]}" if found[1] in ("run", "download") and found[2] else found[1]

@@ -11,75 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers import make_root
 from wordlab import machine
 from wordlab.errors import ResourceError
+from wordlab.limits import Bound
 
 GB = 10**9
 
 
-def make_root(root: Path, files: dict[str, str]) -> Path:
-    for name, text in {"proc/meminfo": "MemTotal: 9 kB\nMemAvailable:    8000000 kB\n", **files}.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-    return root
-
-
 # ---- memory and disk
-
-
-def test_free_memory_is_the_kernels_estimate(tmp_path: Path) -> None:
-    assert machine.available_memory_bytes(make_root(tmp_path, {})) == 8_000_000 * 1024
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        (  # version 2, in a container: its own group is the root of what it sees
-            {
-                "proc/self/cgroup": "0::/\n",
-                "sys/fs/cgroup/memory.max": "3000000000\n",
-                "sys/fs/cgroup/memory.current": "2000000000\n",
-                "sys/fs/cgroup/memory.stat": "anon 1500000000\ninactive_file 400000000\n",
-            },
-            1_400_000_000,
-        ),
-        (  # version 2, a group in a group: the outer limit is the narrower one
-            {
-                "proc/self/cgroup": "0::/user.slice/job\n",
-                "sys/fs/cgroup/user.slice/job/memory.max": "max\n",
-                "sys/fs/cgroup/user.slice/job/memory.current": "100\n",
-                "sys/fs/cgroup/user.slice/memory.max": "1000\n",
-                "sys/fs/cgroup/user.slice/memory.current": "900\n",
-            },
-            100,
-        ),
-        (  # version 1; the group above has no limit
-            {
-                "proc/self/cgroup": "9:name=systemd:/\n4:cpu,memory:/job\n0::/\n",
-                "sys/fs/cgroup/memory/job/memory.limit_in_bytes": "5000\n",
-                "sys/fs/cgroup/memory/job/memory.usage_in_bytes": "4000\n",
-                "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
-                "sys/fs/cgroup/memory/memory.usage_in_bytes": "4000\n",
-            },
-            1000,
-        ),
-        (  # used up and more
-            {
-                "proc/self/cgroup": "0::/\n",
-                "sys/fs/cgroup/memory.max": "1000\n",
-                "sys/fs/cgroup/memory.current": "1200\n",
-            },
-            0,
-        ),
-    ],
-)
-def test_limits_of_control_groups_count(tmp_path: Path, files: dict[str, str], expected: int) -> None:
-    assert machine.available_memory_bytes(make_root(tmp_path, files)) == expected
-
-
-def test_this_machine_has_memory_and_disk() -> None:
-    assert machine.available_memory_bytes() > 10_000_000
-    assert machine.free_disk_bytes(Path("not/there/yet")) == pytest.approx(machine.free_disk_bytes(Path()), rel=0.1)
 
 
 def test_peak_memory_counts_what_was_given_back() -> None:
@@ -92,24 +32,48 @@ def test_peak_memory_counts_what_was_given_back() -> None:
     assert 90_000_000 < int(done.stdout) < 130_000_000
 
 
-def test_too_little_memory_or_disk_is_told_in_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "available_memory_bytes", lambda: 2 * GB)
+def test_too_little_memory_or_disk_is_told_in_numbers_with_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    group = Bound(2 * GB, "memory.max of control group /job, 3 GB", "Give the container or job more memory")
+    monkeypatch.setattr(machine, "memory_bounds", lambda root=None: [group, Bound(9 * GB, "this machine", "Close")])
     machine.require_memory(2 * GB, "the vectors", "a lower model.dim")
     with pytest.raises(ResourceError) as caught:
         machine.require_memory(5_550_000_000, "the vectors", "a lower model.dim")
     assert str(caught.value) == (
-        "the vectors need 5.55 GB of memory, but 2 GB are free. Close other programs, or use a lower model.dim."
+        "the vectors need 5.55 GB of memory, but 2 GB are free (memory.max of control group /job, 3 GB). "
+        "Give the container or job more memory, or use a lower model.dim."
     )
-    monkeypatch.setattr(machine, "free_disk_bytes", lambda path: 999)
-    with pytest.raises(ResourceError, match=r"x\.bin will need about 1 kB, but its disk has 999 B left"):
+    monkeypatch.setattr(machine, "disk_bounds", lambda path: [Bound(999, "the user's quota", "Remove files")])
+    with pytest.raises(ResourceError) as caught:
         machine.require_disk(1000, Path("x.bin"), "another disk")
+    assert str(caught.value) == (
+        "x.bin will need about 1 kB, but its disk has 999 B left (the user's quota). Remove files, or use another disk."
+    )
 
 
-@pytest.mark.parametrize(
-    ("size_bytes", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (1_234_567, "1.23 MB"), (10**15, "1e+03 TB")]
-)
-def test_sizes_for_people(size_bytes: int, text: str) -> None:
-    assert machine.in_units(size_bytes) == text
+def test_mapped_files_count_where_the_address_space_is_limited_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bounds = [Bound(GB, "this machine", "Close"), Bound(2 * GB, "ulimit -v, 5 GB", "Raise ulimit -v", True)]
+    monkeypatch.setattr(machine, "memory_bounds", lambda root=None: bounds)
+    machine.require_memory(GB, "the shards", "less", mapped_bytes=GB)
+    with pytest.raises(
+        ResourceError, match=r"need 3 GB of address space, but 2 GB are free \(ulimit -v, 5 GB\)"
+    ):
+        machine.require_memory(GB, "the shards", "less", mapped_bytes=2 * GB)
+    machine.require_memory(GB, "the shards", "less")
+    monkeypatch.setattr(machine, "memory_bounds", lambda root=None: bounds[:1])
+    machine.require_memory(GB, "the shards", "less", mapped_bytes=100 * GB)
+
+
+def test_too_little_gpu_memory_is_told_and_none_is_asked_for_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "gpu_bound", lambda: None)
+    machine.require_gpu_memory(GB, "the tables", "a smaller model.dim")
+    monkeypatch.setattr(machine, "gpu_bound", lambda: Bound(GB, "NVIDIA Z1, 2 GB in all", "Close other programs"))
+    machine.require_gpu_memory(GB, "the tables", "a smaller model.dim")
+    with pytest.raises(
+        ResourceError, match=r"need 1\.5 GB of GPU memory, but 1 GB are free \(NVIDIA Z1, "
+    ):
+        machine.require_gpu_memory(3 * GB // 2, "the tables", "a smaller model.dim")
 
 
 # ---- device

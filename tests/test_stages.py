@@ -26,7 +26,8 @@ def test_without_a_writable_cache_folder_of_the_user_the_projects_is_used(tmp_pa
     (tmp_path / "file").write_text("no folder can be made in here")
     places = {"HOME": str(tmp_path), variable: str(tmp_path / "file")}
     assert cache_folder(**places) == str(ROOT / ".wordlab/numba")
-    assert cache_folder(**places, NUMBA_CACHE_DIR="elsewhere") == "elsewhere"
+    elsewhere = str(tmp_path / "elsewhere")
+    assert cache_folder(**places, NUMBA_CACHE_DIR=elsewhere) == elsewhere
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -9,13 +9,14 @@ project in which DVC runs experiments find what was compiled before.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from pathlib import Path
 
 from numba import njit
 from numba.core import config
 from numba.core.caching import UserProvidedCacheLocator
+
+from wordlab.compile_cache import settle_cache
 
 __all__ = ["inner", "kernel", "njit"]
 
@@ -34,11 +35,8 @@ def _digest() -> str:
 
 
 def _cache_folder() -> Path:
-    """Where compiled functions are kept: NUMBA_CACHE_DIR, or the user's cache folder."""
-    base = os.environ.get("NUMBA_CACHE_DIR") or Path(
-        os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "numba"
-    )
-    return Path(base) / f"wordlab-{_digest()[:16]}"
+    """Where compiled functions are kept: NUMBA_CACHE_DIR, the user's cache folder, or what there is instead."""
+    return settle_cache(Path.cwd()) / f"wordlab-{_digest()[:16]}"
 
 
 class CacheLocator(UserProvidedCacheLocator):

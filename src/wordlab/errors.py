@@ -6,6 +6,7 @@
     ├── CorpusError      the text cannot be used: empty, undecodable, no word frequent enough
     ├── DownloadError    no location of a file worked
     ├── ResourceError    memory, disk or device does not suffice
+    ├── BusyError        another process is at work on the same files
     └── QueryError       a model is asked what it cannot answer: a vector of another length, a method it does not know
         └── UnknownWordError    a word that is not in its vocabulary; also a KeyError
 
@@ -39,6 +40,10 @@ class DownloadError(WordlabError):
 
 class ResourceError(WordlabError):
     """Not enough memory or disk space, or the wanted device is not there."""
+
+
+class BusyError(WordlabError):
+    """Another process writes what this one would read or write, or reads what it would replace."""
 
 
 class QueryError(WordlabError):

@@ -8,16 +8,14 @@ DVC hard-links outputs into its cache, and a file in two places should not chang
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from wordlab.archives import read_content
 from wordlab.artifacts import sha256_file, unwritable_as_error
 from wordlab.catalog import Location, Row
+from wordlab.claims import held_alone
 from wordlab.errors import DownloadError
 from wordlab.locations import MIRROR_VARIABLE, check_sha256, fetched_file, mirror_folder
 from wordlab.stage import say
@@ -63,7 +61,7 @@ class Fetcher:
         """
         with unwritable_as_error(self._store):
             self._store.mkdir(parents=True, exist_ok=True)
-        with _locked(self._store / f"{row.name}.lock"):
+        with held_alone(self._store / f"{row.name}.lock", f"fetching {row.name}"):
             locations = in_order(row.locations)
             for location in locations:
                 if self._copy_out(location, destination):
@@ -84,16 +82,33 @@ class Fetcher:
         raise NoLocationWorkedError(row, reasons)
 
     def _fetch(self, location: Location) -> None:
-        """Fetch, unpack and check one location's content into the store. Raises DownloadError."""
+        """Fetch, unpack and check one location's content into the store. Raises DownloadError.
+
+        A file that came in pieces and is wrong is fetched once more, from its start: the server may have changed it in
+        between without saying so.
+        """
         work = self._store / "partial" / hashlib.sha256(str(location).encode()).hexdigest()[:16]
-        with unwritable_as_error(work):
-            work.mkdir(parents=True, exist_ok=True)
-        try:
-            path = fetched_file(location, work, self._client)
-        except DownloadError:
-            if location.place != "url" or not any(work.iterdir()):  # half of a file over http is worth keeping
+        for last in (False, True):
+            with unwritable_as_error(work):
+                work.mkdir(parents=True, exist_ok=True)
+            try:
+                path, pieced = fetched_file(location, work, self._client)
+            except DownloadError:
+                if location.place != "url" or not any(work.iterdir()):  # half of a file over http is worth keeping
+                    shutil.rmtree(work)
+                raise
+            try:
+                self._check_and_keep(location, path)
+                return
+            except DownloadError as error:
+                if last or not pieced:
+                    raise
+                say(f"{location}: {error}; it came in pieces and is fetched again from its start")
+            finally:
                 shutil.rmtree(work)
-            raise
+
+    def _check_and_keep(self, location: Location, path: Path) -> None:
+        """Unpack a fetched file into the store, where it appears by rename once its checksum is right."""
         kept = self._kept(location)
         building = kept.with_name(kept.name + ".tmp")
         digest = hashlib.sha256()
@@ -110,7 +125,6 @@ class Fetcher:
                 building.replace(kept)
         finally:
             building.unlink(missing_ok=True)
-            shutil.rmtree(work)
 
     def _copy_out(self, location: Location, destination: Path) -> bool:
         """Copy the location's content out of the store; False where it is not there, or is damaged and now gone."""
@@ -141,15 +155,3 @@ def in_order(locations: tuple[Location, ...]) -> list[Location]:
     if mirror_folder() is None:
         return list(locations)
     return sorted(locations, key=lambda location: location.place != "mirror")
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, so that experiments that run side by side fetch a file once."""
-    with path.open("wb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"waiting for another run that is fetching {path.stem}")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

