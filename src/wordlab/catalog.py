@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from wordlab.errors import ConfigError, suggestion
+from wordlab.yaml_file import is_text, read_yaml, shown
 
 CATALOG = Path(__file__).with_name("catalog.yaml")
 KINDS = ("corpus", "evaluation")
@@ -75,8 +74,8 @@ class Row:
 def load_catalog(path: Path = CATALOG) -> dict[str, Row]:
     """Read and check the catalog; rows by name, in the order of the file. Raises ConfigError."""
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        tree = read_yaml(path)
+    except FileNotFoundError as error:
         raise ConfigError(f"{path} cannot be read: {error}. Restore it with: git checkout {path}") from None
     if not isinstance(tree, dict) or not tree:
         raise ConfigError(f"{path}: there are no rows. Restore it with: git checkout {path}")
@@ -99,11 +98,11 @@ def names_of_kind(catalog: dict[str, Row], kind: str) -> list[str]:
 
 
 def _parse_row(name: str, tree: object) -> Row:
-    where = f"catalog.yaml: {name}"
+    where = f"catalog.yaml: {name[:80]}"
     fields = _fields(where, tree, [field.name for field in dataclasses.fields(Row) if field.name != "name"])
     _check(bool(re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name)), where, "its name must be of a-z, 0-9, dot and hyphen")
     kind = fields["kind"]
-    _check(kind in KINDS, where, f"kind is {kind!r}, but must be {' or '.join(KINDS)}")
+    _check(kind in KINDS, where, f"kind is {shown(kind)}, but must be {' or '.join(KINDS)}")
     texts = {key: _text(where, fields, key) for key in ("language", "licence", "description")}
     size_bytes = _size(where, fields)
     trees = fields["locations"]
@@ -119,9 +118,13 @@ def _parse_location(where: str, tree: object, kind: str, row_size_bytes: int) ->
     _check(len(places) == 1, where, f"it names {len(places)} of {', '.join(PLACES)}, but must name exactly one")
     (place,) = places
     target = _text(where, fields, place)
-    _check(place != "url" or bool(re.match(r"https?://[^/]+/", target)), where, f"{target!r} is no http(s) address")
     _check(
-        place != "sdist" or bool(re.fullmatch(r"[\w.-]+==[\w.]+", target)), where, f"{target!r} is not name==version"
+        place != "url" or bool(re.match(r"https?://[^/]+/", target)), where, f"{shown(target)} is no http(s) address"
+    )
+    _check(
+        place != "sdist" or bool(re.fullmatch(r"[\w.-]+==[\w.]+", target)),
+        where,
+        f"{shown(target)} is not name==version",
     )
     needs_file = place in ("package", "sdist")
     _check(
@@ -129,7 +132,9 @@ def _parse_location(where: str, tree: object, kind: str, row_size_bytes: int) ->
     )
     container = fields.get("container")
     _check(
-        container is None or container in CONTAINERS, where, f"container {container!r} is none of {_list(CONTAINERS)}"
+        container is None or container in CONTAINERS,
+        where,
+        f"container {shown(container)} is none of {_list(CONTAINERS)}",
     )
     needs_member = container in ("zip", "tar")
     _check(
@@ -137,16 +142,18 @@ def _parse_location(where: str, tree: object, kind: str, row_size_bytes: int) ->
         where,
         f"member is {'missing' if needs_member else 'for zip and tar only'}",
     )
-    _check(fields["format"] in FORMATS[kind], where, f"format {fields['format']!r} is none of {_list(FORMATS[kind])}")
+    _check(
+        fields["format"] in FORMATS[kind], where, f"format {shown(fields['format'])} is none of {_list(FORMATS[kind])}"
+    )
     inside = {key: fields.get(key) for key in ("file", "member")}
     for path in (target if place == "mirror" else None, *inside.values()):
-        _check(path is None or is_safe_path(path), where, f"{path!r} leaves its folder")
+        _check(path is None or is_safe_path(path), where, f"{shown(path)} leaves its folder")
     archive_sha256 = fields.get("archive_sha256")
     _check(
         place != "sdist" or archive_sha256 is not None, where, "archive_sha256 is missing: pip runs build code of it"
     )
     for digest in (fields["sha256"], archive_sha256):
-        _check(digest is None or _is_sha256(digest), where, f"{digest!r} is no SHA-256 of 64 hexadecimal digits")
+        _check(digest is None or _is_sha256(digest), where, f"{shown(digest)} is no SHA-256 of 64 hexadecimal digits")
     return Location(
         place=place,
         target=target,
@@ -161,7 +168,7 @@ def _parse_location(where: str, tree: object, kind: str, row_size_bytes: int) ->
 
 def is_safe_path(path: object) -> bool:
     """Whether a path inside an archive or folder is text, relative, and stays below where it starts."""
-    if not isinstance(path, str) or not path or "\\" in path or "\0" in path:
+    if not is_text(path) or not path or "\\" in path or "\0" in path:
         return False
     pure = PurePosixPath(path)
     return not pure.is_absolute() and ".." not in pure.parts
@@ -176,8 +183,8 @@ def _fields(where: str, tree: object, wanted: list[str], optional: Iterable[str]
     assert isinstance(tree, dict)
     known = [*wanted, *sorted(optional)]
     for key in tree:
-        close = difflib.get_close_matches(str(key), known, n=1)
-        _check(key in known, where, f"unknown key {key!r}" + (f"; did you mean {close[0]}?" if close else ""))
+        close = difflib.get_close_matches(shown(key).strip("'"), known, n=1)
+        _check(key in known, where, f"unknown key {shown(key)}" + (f"; did you mean {close[0]}?" if close else ""))
     for key in wanted:
         _check(key in tree, where, f"{key} is missing")
     return tree
@@ -185,14 +192,14 @@ def _fields(where: str, tree: object, wanted: list[str], optional: Iterable[str]
 
 def _text(where: str, fields: dict[str, Any], key: str) -> str:
     value = fields[key]
-    _check(isinstance(value, str) and value.strip() != "", where, f"{key} is {value!r}, but must be text")
+    _check(is_text(value) and value.strip() != "", where, f"{key} is {shown(value)}, but must be text")
     return str(value)
 
 
 def _size(where: str, fields: dict[str, Any]) -> int:
     value = fields["size_bytes"]
     whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
-    _check(whole, where, f"size_bytes is {value!r}, but must be a number of bytes above 0")
+    _check(whole, where, f"size_bytes is {shown(value)}, but must be a number of bytes above 0")
     return int(value)
 
 

@@ -1,26 +1,21 @@
 """params.yaml -> frozen dataclasses, checked once, at the edge. The only reader of params.yaml.
 
 There are no defaults: what is not in params.yaml, `dvc params diff` cannot show. Core functions receive the section
-they need, never a dict and never the file. PyYAML follows YAML 1.1, where `1e-05` (which `-S train.lr.cbow=1e-5`
-writes) is a string, `010` is eight and `no` is false; DVC follows YAML 1.2. The loader here reads numbers and booleans
-as DVC does, or refuses them.
+they need, never a dict and never the file.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import re
-import reprlib
 import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from wordlab.errors import ConfigError, suggestion
+from wordlab.yaml_file import is_text, read_yaml, shown
 
 WHOLE_NUMBER_LIMIT = 1 << 63
 """Whole numbers from here on, on either side of 0, are no int64."""
@@ -28,7 +23,7 @@ WHOLE_NUMBER_LIMIT = 1 << 63
 
 def _require(condition: bool, key: str, found: object, wanted: str) -> None:
     if not condition:
-        raise ConfigError(f"params.yaml: {key} is {found!r}, but must be {wanted}.")
+        raise ConfigError(f"params.yaml: {key} is {shown(found)}, but must be {wanted}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,54 +247,14 @@ class Params:
         _require(self.corpus.strip() != "", "corpus", self.corpus, "a catalog row or a path")
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads numbers and booleans as YAML 1.2 does and refuses a key given twice."""
-
-    def construct_whole_number(self, node: yaml.ScalarNode) -> int:
-        return int(str(self.construct_scalar(node)))
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise ConfigError(f"params.yaml: key {key!r} is given twice, line {node.start_mark.line + 1}.")
-        return super().construct_mapping(node, deep)
-
-
-_READ_AS_1_2 = {f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float")}
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag not in _READ_AS_1_2]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_whole_number)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^[-+]?([0-9]+\.[0-9]*([eE][-+]?[0-9]+)?|\.[0-9]+([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+"
-        r"|\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
-    ),
-    list("-+0123456789."),
-)
-
-
 def load_params(path: Path | str = "params.yaml") -> Params:
     """Read and check params.yaml. Raises ConfigError naming the key, what was found, and what is wanted."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        tree = read_yaml(Path(path))
     except FileNotFoundError:
         raise ConfigError(
             f"{path} was not found in {Path.cwd()}. Run wordlab from the folder that holds params.yaml and dvc.yaml."
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}. Restore it with: git checkout {path}") from None
-    try:
-        tree = yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}. Correct it or run: git checkout {path}") from None
     return parse_params(tree)
 
 
@@ -315,12 +270,12 @@ def _parse(wanted: Any, value: object, key: str) -> Any:
     if origin is Literal:
         choices = typing.get_args(wanted)
         if value not in choices or isinstance(value, bool):
-            hint = suggestion(str(value), list(choices))
-            raise ConfigError(f"params.yaml: {key} is {value!r}, but must be one of {', '.join(choices)}.{hint}")
+            hint = suggestion(shown(value).strip("'"), list(choices))
+            raise ConfigError(f"params.yaml: {key} is {shown(value)}, but must be one of {', '.join(choices)}.{hint}")
         return value
     if origin is tuple:
         if not isinstance(value, list):
-            raise ConfigError(f"params.yaml: {key} is {value!r}, but must be a list.")
+            raise ConfigError(f"params.yaml: {key} is {shown(value)}, but must be a list.")
         (element, _) = typing.get_args(wanted)
         return tuple(_parse(element, item, f"{key}.{i}") for i, item in enumerate(value))
     assert not isinstance(wanted, types.UnionType), key
@@ -330,13 +285,14 @@ def _parse(wanted: Any, value: object, key: str) -> Any:
 def _parse_section(wanted: type, value: object, key: str) -> Any:
     if not isinstance(value, dict):
         names = ", ".join(field.name for field in dataclasses.fields(wanted))
-        where = f"params.yaml: {key} is {value!r}" if key else "params.yaml is empty or not a mapping"
+        where = f"params.yaml: {key} is {shown(value)}" if key else "params.yaml is empty or not a mapping"
         raise ConfigError(f"{where}, but must be a section with the keys {names}.")
     hints = typing.get_type_hints(wanted)
     prefix = f"{key}." if key else ""
     for name in value:
         if name not in hints:
-            raise ConfigError(f"params.yaml: unknown key {prefix}{name}.{suggestion(str(name), list(hints), prefix)}")
+            found = shown(name).strip("'")
+            raise ConfigError(f"params.yaml: unknown key {prefix}{found}.{suggestion(found, list(hints), prefix)}")
     for name in hints:
         if name not in value:
             raise ConfigError(
@@ -350,8 +306,7 @@ _KIND = {int: "a whole number", float: "a number", bool: "true or false", str: "
 
 def _require_in_int64(value: float, key: str) -> None:
     if not -WHOLE_NUMBER_LIMIT < value < WHOLE_NUMBER_LIMIT:
-        found = reprlib.repr(value)  # it may have hundreds of digits
-        raise ConfigError(f"params.yaml: {key} is {found}, but whole numbers must be between -2^63 and 2^63.")
+        raise ConfigError(f"params.yaml: {key} is {shown(value)}, but whole numbers must be between -2^63 and 2^63.")
 
 
 def _parse_scalar(wanted: type, value: object, key: str) -> Any:
@@ -362,6 +317,8 @@ def _parse_scalar(wanted: type, value: object, key: str) -> Any:
             _require_in_int64(value, key)
         if wanted is float or value == int(value):
             return wanted(value)
-    if wanted in (bool, str) and isinstance(value, wanted):
+    if wanted is bool and isinstance(value, bool):
         return value
-    raise ConfigError(f"params.yaml: {key} is {value!r}, but must be {_KIND[wanted]}.")
+    if wanted is str and is_text(value):
+        return value
+    raise ConfigError(f"params.yaml: {key} is {shown(value)}, but must be {_KIND[wanted]}.")

@@ -11,6 +11,8 @@ computed and kept. `normalized()` makes a copy of the whole matrix and is meant 
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +27,7 @@ from wordlab.artifacts import read_manifest
 from wordlab.errors import ArtifactError, QueryError
 from wordlab.machine import require_memory
 from wordlab.shards import DICTIONARY_SCHEMA, map_batch
+from wordlab.versions import of_one_version
 from wordlab.word_index import WordIndex
 
 if TYPE_CHECKING:
@@ -34,6 +37,13 @@ BLOCK_BYTES = 1 << 24
 """Rows are normalised this many bytes at a time, so that a mapped matrix never needs memory of its own size."""
 MULTIPLICATION_EPSILON = 0.001
 """ε of 3CosMul, which keeps it from dividing by zero: Levy and Goldberg's (2014) value, where gensim has 0.000001."""
+_NPY_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00(?P<size>..)\{'descr': '(?P<kind>[^']{1,16})', 'fortran_order': (?P<fortran>True|False), "
+    rb"'shape': \((?P<shape>(?:[0-9]{1,18}, ?){0,3}(?:[0-9]{1,18})?)\), \} *\n",
+    re.DOTALL,
+)
+"""What numpy.save writes. numpy itself reads a header as a Python expression, which a file can make arbitrarily odd."""
+_NPY_HEADER_BYTES = 1024
 
 
 class Embeddings:
@@ -68,12 +78,13 @@ class Embeddings:
 
         mmap: map the vectors instead of reading them; opens a folder of any size in milliseconds.
         output_vectors: also load a model folder's output vectors.
+        A folder that is replaced meanwhile is opened anew: words and vectors are of one model (`versions`).
         Raises ArtifactError where the files are missing, damaged or do not fit together; ResourceError, before
         anything is allocated, where the vectors do not fit in free memory.
         """
         path = Path(path)
         if path.is_dir():
-            return cls(**_load_folder(path, mmap, output_vectors))
+            return cls(**of_one_version(path, "train", lambda held: _load_folder(held, mmap, output_vectors)))
         if not path.exists():
             raise ArtifactError(
                 f"{path} does not exist. Train a model with: dvc repro, or name a model folder or a word2vec file."
@@ -198,6 +209,7 @@ class Embeddings:
     def _best(self, scores: NDArray[Any], count: int, leave_out: list[int]) -> list[tuple[str, float]]:
         if count < 1:
             raise QueryError(f"count is {count}: ask for 1 word or more.")
+        scores[np.isnan(scores)] = -np.inf  # of vectors that are not finite, in files from elsewhere
         scores[leave_out] = -np.inf
         count = min(count, len(scores) - len(set(leave_out)))
         if count == 0:
@@ -247,14 +259,31 @@ def _map_words(path: Path, vocabulary: object) -> pa.RecordBatch:
 
 
 def _map_vectors(path: Path, num_words: int) -> NDArray[np.float32]:
-    """Map an .npy file and check that it holds one float32 row a word."""
+    """Map an .npy file and check that it holds one float32 row a word, and nothing else."""
     try:
-        vectors = np.lib.format.open_memmap(path, mode="r")  # np.load would take a zip file, and leave it open
-    except (OSError, ValueError) as error:
+        with path.open("rb") as file:
+            start, kind, shape = _read_npy_header(file.read(_NPY_HEADER_BYTES), path)
+            if kind != "float32" or len(shape) != 2 or shape[0] != num_words:
+                raise ArtifactError(
+                    f"{path} holds {kind} of shape {shape}, but words.arrow has {num_words:,} words and "
+                    "vectors are float32 rows. Run: dvc repro train"
+                )
+            size_bytes, wanted_bytes = os.fstat(file.fileno()).st_size, start + 4 * shape[0] * shape[1]
+            if size_bytes != wanted_bytes:
+                raise ArtifactError(
+                    f"{path} has {size_bytes} bytes, but its header promises {wanted_bytes}. Run: dvc repro train"
+                )
+            return np.memmap(file, np.float32, "r", start, (shape[0], shape[1]))
+    except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error}. Run: dvc repro train") from None
-    if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != num_words or not vectors.flags.c_contiguous:
-        raise ArtifactError(
-            f"{path} holds {vectors.dtype} of shape {vectors.shape}, but words.arrow has {num_words:,} words and "
-            "vectors are float32 rows. Run: dvc repro train"
-        )
-    return vectors
+
+
+def _read_npy_header(head: bytes, path: Path) -> tuple[int, str, tuple[int, ...]]:
+    """Offset of the numbers, their type in words, and the shape. head: the beginning of the file."""
+    header = _NPY_HEADER.match(head)
+    if header is None or int.from_bytes(header["size"], "little") != header.end() - 10:
+        raise ArtifactError(f"{path} does not begin as numpy writes an array. Run: dvc repro train")
+    kind = header["kind"].decode(errors="replace")
+    kind = {"<f4": "float32", "<f8": "float64", "<f2": "float16"}.get(kind, repr(kind))
+    order = " in Fortran's order" if header["fortran"] == b"True" else ""
+    return header.end(), kind + order, tuple(int(number) for number in header["shape"].split(b",") if number.strip())

@@ -27,6 +27,8 @@ def find_own(corpus: str, catalog: dict[str, Row]) -> Path:
     A relative path starts at the main checkout, also in the temporary copies of `dvc exp run --temp` and `--queue`,
     which hold no file that git does not know. Raises ConfigError.
     """
+    if "\0" in corpus or corpus != corpus.encode(errors="replace").decode():
+        raise ConfigError(f"params.yaml: corpus is {corpus!r}, which cannot be the name of a file. Correct it.")
     checkout = main_checkout()
     path = checkout / (Path(corpus).expanduser() if corpus.startswith("~/") else corpus)
     try:

@@ -21,7 +21,7 @@ import sentencepiece
 from numpy.typing import NDArray
 
 from wordlab.config import SentencePieceConfig, TokenizeConfig
-from wordlab.errors import ConfigError, CorpusError
+from wordlab.errors import ArtifactError, ConfigError, CorpusError
 from wordlab.parallel import map_in_processes
 from wordlab.spans import ShardTask
 from wordlab.text import normalized_text
@@ -126,11 +126,22 @@ def _training_message(reason: str, config: SentencePieceConfig) -> str:
     )
 
 
+def load_pieces(path: Path) -> sentencepiece.SentencePieceProcessor:
+    """Read a model that `train_pieces` wrote. Raises ArtifactError where it is none.
+
+    The library trusts what a model says of itself: never open one from elsewhere. This stage reads what it wrote.
+    """
+    try:
+        return sentencepiece.SentencePieceProcessor(model_file=str(path))
+    except (RuntimeError, OSError) as error:
+        raise ArtifactError(f"{path} is no sentencepiece model: {error}. Run: dvc repro tokenize") from None
+
+
 def count_pieces(
     text: bytes, config: TokenizeConfig, folder: Path, dropped: Counter[str]
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], pa.LargeStringArray]:
     """Split text into sentences of pieces. Characters outside the model are dropped, and counted as unknown pieces."""
-    processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / MODEL))
+    processor = load_pieces(folder / MODEL)
     spans = split_sentences(text, character_classes("sentencepiece", config.sentences)).tolist()
     sentences = [fold_text(text[start:stop].decode(), config.lowercase) for start, stop in spans]
     unknown = processor.unk_id()

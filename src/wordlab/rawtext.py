@@ -2,6 +2,9 @@
 
 An own corpus is never copied: `data/source` is a symbolic link to it, so DVC sees when it is edited, and a corpus of
 100 GB needs no second 100 GB. A catalog corpus lies in `data/download/corpus`. `corpus_files` hides the difference.
+
+A compressed file may unpack to far more than it is, so it is unpacked in pieces of bounded size, with a dictionary of
+bounded size, whatever its headers ask for.
 """
 
 from __future__ import annotations
@@ -12,10 +15,11 @@ import gzip
 import io
 import lzma
 import os
+import reprlib
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
 import zstandard
@@ -35,7 +39,10 @@ _MAGIC = {
 _SUFFIX = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
 _DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 _READ_BYTES = 1 << 20
-_ZSTD_READ_BYTES = 1 << 14  # small, because what they unpack to comes in one piece
+_LONGEST_PATH = 1 << 12
+_ZSTD_RUN = 1  # a block of one byte many times over
+XZ_MEMORY_BYTES = 1 << 27
+"""Memory an xz file may ask for, or four times its own size where that is more; xz -9 asks for half of this."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ def open_decompressed(path: Path, compression: str) -> BinaryIO:
     elif compression == "bzip2":
         inner = bz2.BZ2File(path)
     elif compression == "xz":
-        inner = lzma.LZMAFile(path)  # noqa: SIM115 - the stream around it closes it
+        inner = _XzFile(path)
     else:
         inner = _ZstdFile(path)
     return cast(BinaryIO, io.BufferedReader(_Guarded(inner, path), _READ_BYTES))
@@ -144,38 +151,102 @@ class _Guarded(io.RawIOBase):
         super().close()
 
 
+class _XzFile:
+    """xz streams one after the other. The library's own reader sets no limit to the memory a header can ask for."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._memory_bytes = max(XZ_MEMORY_BYTES, 4 * os.fstat(self._file.fileno()).st_size)
+        self._stream = self._new_stream()
+        self._started = False
+
+    def _new_stream(self) -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=self._memory_bytes)
+
+    def read(self, size: int) -> bytes:
+        while True:
+            packed = b""
+            if self._stream.eof:
+                packed = self._after_stream()
+                if not packed:
+                    return b""
+                self._stream = self._new_stream()
+            elif self._stream.needs_input:
+                packed = self._file.read(_READ_BYTES)
+                if not packed:
+                    raise EOFError("the file ends inside a stream")
+            data = self._stream.decompress(packed, size)
+            if data:
+                return data
+
+    def _after_stream(self) -> bytes:
+        """The beginning of the next stream, behind what NULs there are between two; empty at the end of the file."""
+        packed = self._stream.unused_data or self._file.read(_READ_BYTES)
+        while packed and not (rest := packed.lstrip(b"\0")):
+            packed = self._file.read(_READ_BYTES)
+        return rest if packed else b""
+
+    def close(self) -> None:
+        self._file.close()
+
+
 class _ZstdFile:
     """zstd frames one after the other. The package's own reader takes a file that is cut off for a whole one."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
-        self._frame = zstandard.ZstdDecompressor().decompressobj()
-        self._inside = False
+        self._pieces = _zstd_pieces(self._file)
+        self._frame: Any = None
         self._pending = memoryview(b"")
 
     def read(self, size: int) -> bytes:
         while not self._pending:
-            data = self._file.read(_ZSTD_READ_BYTES)
-            if not data:
-                if self._inside:
-                    raise EOFError("the file ends inside a frame")
+            starts_frame, packed = next(self._pieces, (False, b""))
+            if not packed:
                 return b""
-            self._pending = memoryview(b"".join(self._decompress(data)))
+            if starts_frame:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+            self._pending = memoryview(self._frame.decompress(packed))
         part, self._pending = self._pending[:size], self._pending[size:]
         return bytes(part)
 
-    def _decompress(self, data: bytes) -> Iterator[bytes]:
-        while data:
-            self._inside = True
-            yield self._frame.decompress(data)
-            if not self._frame.eof:
-                return
-            data = self._frame.unused_data
-            self._frame = zstandard.ZstdDecompressor().decompressobj()
-            self._inside = False
-
     def close(self) -> None:
         self._file.close()
+
+
+def _zstd_pieces(file: BinaryIO) -> Iterator[tuple[bool, bytes]]:
+    """A zstd file cut at its blocks, and whether a piece starts a frame; frames to be skipped are left out.
+
+    A block unpacks to 128 KiB at most, and so a piece does; 16 KiB of the file can unpack to 512 MiB. RFC 8878, 3.1.
+    """
+    while magic := file.read(4):
+        if magic[1:] == b"\x2a\x4d\x18" and magic[0] >> 4 == 5:
+            _skip(file, int.from_bytes(_exactly(file, 4), "little"))
+            continue
+        descriptor = _exactly(file, 1)[0]
+        single_segment = descriptor >> 5 & 1
+        header_bytes = (1 - single_segment) + (0, 1, 2, 4)[descriptor & 3] + (single_segment, 2, 4, 8)[descriptor >> 6]
+        yield True, magic + bytes([descriptor]) + _exactly(file, header_bytes)
+        last = 0
+        while not last:
+            header = _exactly(file, 3)
+            value = int.from_bytes(header, "little")
+            last, kind, size = value & 1, value >> 1 & 3, value >> 3
+            yield False, header + _exactly(file, 1 if kind == _ZSTD_RUN else size)
+        if descriptor & 4:
+            yield False, _exactly(file, 4)
+
+
+def _exactly(file: BinaryIO, size: int) -> bytes:
+    data = file.read(size)
+    if len(data) < size:
+        raise EOFError("the file ends inside a frame")
+    return data
+
+
+def _skip(file: BinaryIO, size: int) -> None:
+    while size:
+        size -= len(_exactly(file, min(size, _READ_BYTES)))
 
 
 def list_own_files(path: Path) -> list[Path]:
@@ -193,7 +264,10 @@ def list_own_files(path: Path) -> list[Path]:
     files = [file for file in found if file.is_file()]
     if not files:
         raise CorpusError(f"The folder {path} holds no files. Put the corpus there or let corpus: name another place.")
-    return sorted(files, key=lambda file: file.relative_to(path).as_posix().encode())
+    try:
+        return sorted(files, key=lambda file: file.relative_to(path).as_posix().encode())
+    except UnicodeEncodeError as error:
+        raise CorpusError(f"The name of the file {error.object!r} in {path} is not UTF-8. Rename it.") from None
 
 
 def _linked(source: Path) -> Path:
@@ -208,20 +282,41 @@ def corpus_files(download: Path = DOWNLOAD, source: Path = SOURCE) -> list[Corpu
     """
     folder = download / "corpus"
     corpus = read_manifest(folder, "download").get("corpus")
-    if not isinstance(corpus, dict) or not corpus.get("files"):
+    if not isinstance(corpus, dict) or not isinstance(corpus.get("files"), list) or not corpus["files"]:
         raise ArtifactError(f"{folder / 'manifest.json'} names no corpus. Run: dvc repro download")
     root = _linked(source) if corpus.get("own") else folder
     files = []
     for recorded in corpus["files"]:
-        path = root / recorded["path"] if recorded["path"] else root
+        inside, compression, recorded_bytes = _recorded(recorded, folder)
+        path = root / inside if inside else root
         try:
             size_bytes = path.stat().st_size
-        except OSError as error:
-            raise ArtifactError(f"{path} cannot be read: {error.strerror}. Run: dvc repro download") from None
-        if size_bytes != recorded["size_bytes"]:
+        except (OSError, ValueError) as error:  # a ValueError where the name cannot be one
+            reason = getattr(error, "strerror", None) or error
+            raise ArtifactError(f"{path} cannot be read: {reason}. Run: dvc repro download") from None
+        if size_bytes != recorded_bytes:
             raise ArtifactError(
-                f"{path} has {size_bytes} bytes, but had {recorded['size_bytes']} when the download stage looked. "
+                f"{path} has {size_bytes} bytes, but had {recorded_bytes} when the download stage looked. "
                 "Run: dvc repro"
             )
-        files.append(CorpusFile(path, recorded["format"], size_bytes))
+        files.append(CorpusFile(path, compression, size_bytes))
     return files
+
+
+def _stays_inside(path: str) -> bool:
+    """Whether a path is relative, leads to nothing outside of its folder, and is no longer than Linux takes."""
+    pure = PurePosixPath(path)
+    return not pure.is_absolute() and ".." not in pure.parts and "\0" not in path and len(path) < _LONGEST_PATH
+
+
+def _recorded(entry: object, folder: Path) -> tuple[str, str, int]:
+    """Path, compression and size of a file as the manifest has them. Raises ArtifactError if they are none."""
+    fields = [entry.get(key) for key in ("path", "format", "size_bytes")] if isinstance(entry, dict) else [None]
+    match fields:
+        case [str(inside), str(compression), int(size_bytes)]:
+            if (compression == "text" or compression in _MAGIC) and _stays_inside(inside):
+                return inside, compression, size_bytes
+    raise ArtifactError(
+        f"{folder / 'manifest.json'} is damaged: {reprlib.repr(entry)} describes no file of the corpus. "
+        "Run: dvc repro download"
+    )

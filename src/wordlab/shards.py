@@ -4,11 +4,15 @@ One file holds one record batch with one column `sentences`, a large_list<int32>
 int64 offsets so that sentence i is ids[offsets[i] : offsets[i + 1]]. Uncompressed, so what a reader gets are views of
 the mapped file: opening a corpus costs no memory, and processes share its pages. `tokenize` writes local ids so,
 each file beside its dictionary; `encode` writes ids of the vocabulary.
+
+Arrow's own checks are not enough for a file from elsewhere: a compressed batch unpacks to whatever size it claims, and
+strings whose offsets fall crash whoever reads them. So only the form that is written here is opened (`map_batch`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,8 +49,8 @@ def map_sentences(path: Path, stage: str = "encode", verify: bool = False) -> tu
     lists = batch.column(0)
     with _damaged_as_error(path, stage):
         lists.validate(full=verify)
-    offsets, ids = lists.offsets.to_numpy(), lists.values.to_numpy()
-    if lists.null_count or len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(ids):
+        offsets, ids = lists.offsets.to_numpy(), lists.values.to_numpy()  # an error where an id is null
+    if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(ids):
         raise ArtifactError(f"{path} is damaged: its offsets do not span its ids. Run: dvc repro {stage}")
     if _falls(offsets):
         raise ArtifactError(f"{path} is damaged: its offsets fall. Run: dvc repro {stage}")
@@ -69,23 +73,67 @@ def write_batch(path: Path, batch: pa.RecordBatch) -> None:
 
 
 def map_batch(path: Path, schema: pa.Schema, stage: str) -> pa.RecordBatch:
-    """Memory-map the one record batch of an Arrow IPC file and compare its schema (metadata aside).
+    """Memory-map the one record batch of an Arrow IPC file of this schema (metadata aside, which must be UTF-8).
 
-    Raises ArtifactError.
+    Nothing but the file is held in memory. No column holds a null, and strings are whole and UTF-8, which is checked
+    by looking at all of them. Raises ArtifactError naming `stage`, which writes the file.
     """
     with _damaged_as_error(path, stage):
         with pa.memory_map(str(path)) as source:
-            reader = pa.ipc.open_file(source)
-            num_batches = reader.num_record_batches
-            batch = reader.get_batch(0) if num_batches == 1 else None
-        if batch is not None:
-            batch.validate()
-    if batch is None or not batch.schema.equals(schema, check_metadata=False):
-        raise ArtifactError(
-            f"{path} has {num_batches} record batches of form {_form(reader.schema)}, "
-            f"but must have one of form {_form(schema)}. Run: dvc repro {stage}"
-        )
+            data = source.read_buffer()
+        reader = pa.ipc.open_file(data)
+        num_batches = reader.num_record_batches
+        if num_batches != 1 or not reader.schema.equals(schema, check_metadata=False):
+            raise ArtifactError(
+                f"{path} has {num_batches} record batches of form {_form(reader.schema)}, "
+                f"but must have one of form {_form(schema)}. Run: dvc repro {stage}"
+            )
+        if _is_compressed(data):
+            raise ArtifactError(f"{path} is compressed, so it cannot be mapped. Run: dvc repro {stage}")
+        batch = reader.get_batch(0)
+        batch.validate(full=any(pa.types.is_large_string(kind) for kind in schema.types))
+        for text in (reader.schema.metadata or {}).values():
+            text.decode()
+    if any(column.null_count for column in batch.columns):
+        raise ArtifactError(f"{path} is damaged: it holds nulls. Run: dvc repro {stage}")
     return batch
+
+
+def _is_compressed(data: pa.Buffer) -> bool:
+    """Whether the one record batch of an Arrow file is compressed, which Arrow tells only after unpacking it.
+
+    Walks from the footer to the batch's header; both are flatbuffers (format/File.fbs and Message.fbs of Arrow).
+    """
+    (footer_bytes,) = struct.unpack_from("<i", data, len(data) - 10)
+    footer = _flatbuffer_root(data, len(data) - 10 - footer_bytes)
+    blocks = _followed(data, _flatbuffer_field(data, footer, 3))
+    (message_start,) = struct.unpack_from("<q", data, blocks + 4)
+    (mark,) = struct.unpack_from("<I", data, message_start)
+    if mark != 0xFFFFFFFF:
+        raise ValueError("its record batch has no header of the current format")
+    message = _flatbuffer_root(data, message_start + 8)
+    batch = _followed(data, _flatbuffer_field(data, message, 2))
+    return _flatbuffer_field(data, batch, 3) is not None
+
+
+def _flatbuffer_root(data: pa.Buffer, start: int) -> int:
+    return start + struct.unpack_from("<I", data, start)[0]
+
+
+def _followed(data: pa.Buffer, place: int | None) -> int:
+    """Where the reference at `place` leads."""
+    if place is None:
+        raise ValueError("its header lacks a field")
+    return place + struct.unpack_from("<I", data, place)[0]
+
+
+def _flatbuffer_field(data: pa.Buffer, table: int, number: int) -> int | None:
+    """Place of a table's field; None where it was left out."""
+    places = table - struct.unpack_from("<i", data, table)[0]
+    (places_bytes,) = struct.unpack_from("<H", data, places)
+    slot = 4 + 2 * number
+    offset = struct.unpack_from("<H", data, places + slot)[0] if slot < places_bytes else 0
+    return table + offset if offset else None
 
 
 def string_buffers(strings: pa.LargeStringArray) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
@@ -95,7 +143,7 @@ def string_buffers(strings: pa.LargeStringArray) -> tuple[NDArray[np.int64], NDA
     _, offsets, utf8 = strings.buffers()
     first = strings.offset
     bytes_view = np.frombuffer(utf8, dtype=np.uint8) if utf8 else np.zeros(0, dtype=np.uint8)
-    return np.frombuffer(offsets, dtype=np.int64)[first : first + len(strings) + 1], bytes_view
+    return np.frombuffer(offsets, np.int64, len(strings) + 1, 8 * first), bytes_view
 
 
 def string_array(offsets: NDArray[np.int64], utf8: NDArray[np.uint8]) -> pa.LargeStringArray:
@@ -125,7 +173,7 @@ def _damaged_as_error(path: Path, stage: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing. Run: dvc repro {stage}") from None
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, struct.error, pa.ArrowException) as error:
         raise ArtifactError(f"{path} is damaged: {error}. Run: dvc repro {stage}") from None
 
 
@@ -165,6 +213,8 @@ class EncodedCorpus:
         """
         folder = Path(folder)
         manifest = read_manifest(folder, "encode", verify)
+        if not isinstance(manifest.get("vocabulary"), str):
+            raise ArtifactError(f"{folder / MANIFEST} is damaged: it names no vocabulary. Run: dvc repro encode")
         names = sorted(manifest["files"])
         shards = [Shard(*map_sentences(folder / name, "encode", verify)) for name in names]
         num_tokens = sum(shard.num_tokens for shard in shards)
@@ -174,4 +224,4 @@ class EncodedCorpus:
                 f"{folder} holds {num_tokens} tokens in {num_sentences} sentences, but {MANIFEST} says "
                 f"{manifest.get('num_tokens')} in {manifest.get('num_sentences')}. Run: dvc repro encode"
             )
-        return cls(shards, num_tokens, num_sentences, str(manifest["vocabulary"]), fingerprint(manifest["files"]))
+        return cls(shards, num_tokens, num_sentences, manifest["vocabulary"], fingerprint(manifest["files"]))

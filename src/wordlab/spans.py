@@ -23,6 +23,7 @@ _HEAD_BYTES = 1 << 16
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _DUMP_START = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?<(?:mediawiki[\s>]|page>)")
 _PAGE_END = b"</page>"
+_NAMESPACE = re.compile(rb'<namespace key="(-?\d{1,9})"[^<>]*+>([^<]++)</namespace>')
 
 
 @dataclass(frozen=True)
@@ -144,5 +145,5 @@ def read_dump_head(head: bytes) -> Dump | None:
     """Namespaces of a MediaWiki dump by the beginning of the file; None if it is something else."""
     if not _DUMP_START.match(head):
         return None
-    found = re.findall(rb'<namespace key="(-?\d+)"[^>]*>([^<]+)</namespace>', head)
+    found = _NAMESPACE.findall(head)
     return Dump(tuple((int(key), name.decode("utf-8", "replace")) for key, name in found))

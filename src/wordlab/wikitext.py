@@ -43,6 +43,8 @@ _BREAKING_TAG = re.compile(
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*+>")
 _MAGIC_WORD = re.compile(r"__[A-Z]++__")
 _EMPTY_BRACKETS = re.compile(r"\([\s,;:]*+\)")
+_ENDLESS_REFERENCE = re.compile(r"&#[0-9]{100,}+;?+")
+"""A character reference of more digits than any character has; Python refuses to make a number of thousands."""
 _LEFTOVER = re.compile(r"\[\[|\]\]|\{\{|\}\}|\{\||\|\}")
 
 
@@ -123,7 +125,7 @@ def strip_markup(text: str, names: dict[str, int]) -> str:
     text = _EMPHASIS.sub("", text)
     text = _MAGIC_WORD.sub("", text)
     if "&" in text:
-        text = html.unescape(text)
+        text = html.unescape(_ENDLESS_REFERENCE.sub("\ufffd", text))
     text = _LEFTOVER.sub(" ", text)
     return _EMPTY_BRACKETS.sub("", text)
 

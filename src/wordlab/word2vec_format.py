@@ -36,6 +36,13 @@ TEXT_BLOCK_BYTES = 1 << 23
 """Text parsed at a time; more where a single line needs it."""
 TEXT_BYTES_A_NUMBER = 12
 """What a typical number and its space take; to foresee a file's size."""
+MAX_DIM = 1 << 16
+"""Arrow holds about a kilobyte for each column it parses, so a header may not ask for any number of them."""
+LONGEST_WORD = 1 << 20
+LONGEST_NUMBER = 64
+"""Bytes of these that are looked for in the first line, to tell text from binary."""
+LONGEST_REASON = 400
+"""Arrow shows the value it cannot read, however long."""
 HEADER = re.compile(rb"[ \t]*(\d{1,18})[ \t]+(\d{1,18})[ \t]*\r?\n")
 
 
@@ -171,13 +178,18 @@ def _read_header(path: Path, data: mmap.mmap) -> Header:
             f"its first line promises {header.num_words} words of {header.dim} dimensions, which take {least} bytes at "
             f"least, but {len(data) - header.start} follow",
         )
+    if header.dim > MAX_DIM:
+        raise _damaged(
+            path, f"its first line promises {header.dim} dimensions, but {MAX_DIM} are the most that are read"
+        )
     return header
 
 
 def _first_line(data: mmap.mmap, header: Header) -> bytes:
-    """The line after the header, without its end."""
-    end = data.find(b"\n", header.start)
-    return data[header.start : end if end >= 0 else len(data)].removesuffix(b"\r")
+    """The line after the header, without its end; no more of it than a word and `dim` numbers can take."""
+    stop = min(len(data), header.start + LONGEST_WORD + LONGEST_NUMBER * (header.dim + 1))
+    end = data.find(b"\n", header.start, stop)
+    return data[header.start : end if end >= 0 else stop].removesuffix(b"\r")
 
 
 def _is_text(data: mmap.mmap, header: Header) -> bool:
@@ -222,7 +234,7 @@ def _read_text(path: Path, data: mmap.mmap, header: Header) -> tuple[pa.LargeStr
                 vectors[filled : filled + len(batch), i] = batch.column(i + 1).to_numpy()
             filled += len(batch)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise _damaged(path, f"after row {filled}: {error}") from None
+        raise _damaged(path, f"after row {filled}: {str(error)[:LONGEST_REASON]}") from None
     if filled < header.num_words:
         raise _damaged(path, f"its first line promises {header.num_words} words, but {filled} follow")
     return pa.concat_arrays(words), vectors
