@@ -9,12 +9,14 @@ from wordlab.config import load_params
 from wordlab.fetch import Fetcher, NoLocationWorkedError
 from wordlab.locations import MIRROR_VARIABLE
 from wordlab.own_corpus import describe_own, find_own, link_source, mark_source
+from wordlab.preflight import begin
 from wordlab.rawtext import DOWNLOAD
 from wordlab.stage import run_stage, say
 
 
 def main() -> None:
     params = load_params()
+    begin("download", params)
     catalog = load_catalog()
     own = None if params.corpus in catalog else find_own(params.corpus, catalog)
     sets = [

@@ -4,11 +4,13 @@ from pathlib import Path
 
 from wordlab.config import load_params
 from wordlab.encoding import encode_corpus
+from wordlab.preflight import begin
 from wordlab.stage import run_stage, say, say_dropped
 
 
 def main() -> None:
     params = load_params()
+    begin("encode", params)
     content = encode_corpus(Path("data/tokenize"), Path("data/vocab/words.arrow"), params.encode, Path("data/encode"))
     say(f"{content['num_tokens']:,} tokens in {content['num_sentences']:,} sentences")
     say_dropped(content["dropped"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from wordlab.config import load_params
 from wordlab.errors import ConfigError
 from wordlab.evaluation_run import evaluate_model
+from wordlab.preflight import begin
 from wordlab.stage import run_stage
 
 
@@ -18,6 +19,7 @@ def main() -> None:
     if not 0 <= seed < 1 << 63:
         raise ConfigError(f"--seed is {seed}, but must be from 0 to 2^63 - 1. Choose another, in params.yaml: seeds.")
     params = load_params()
+    begin("evaluate", params, seed)
     evaluate_model(seed, params.download.evaluation_sets, params.evaluate, Path("data"), Path("metrics"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wordlab.config import load_params
+from wordlab.preflight import begin
 from wordlab.report_page import write_report
 from wordlab.reporting import results_table
 from wordlab.stage import run_stage
@@ -12,6 +13,7 @@ from wordlab.stage import run_stage
 
 def main() -> None:
     params = load_params()
+    begin("report", params)
     write_report(params.seeds, params.corpus, params.report.map_words, Path("data"), Path("metrics"))
     print(results_table(Path("metrics"), params))
     print("\nthe whole report: data/report/index.html")

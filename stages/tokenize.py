@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from wordlab.config import load_params
+from wordlab.preflight import begin
 from wordlab.rawtext import corpus_files
 from wordlab.stage import run_stage, say, say_dropped
 from wordlab.tokenizing import tokenize_corpus
@@ -10,6 +11,7 @@ from wordlab.tokenizing import tokenize_corpus
 
 def main() -> None:
     params = load_params()
+    begin("tokenize", params)
     files = [file.path for file in corpus_files()]
     content = tokenize_corpus(files, params.tokenize, Path("data/tokenize"), params.run.workers)
     say(f"{content['num_tokens']:,} tokens in {content['num_sentences']:,} sentences")

@@ -7,8 +7,9 @@ from wordlab.artifacts import write_json
 from wordlab.config import load_params
 from wordlab.errors import ConfigError
 from wordlab.machine import choose_device, peak_memory_bytes, provenance
+from wordlab.preflight import begin
 from wordlab.stage import run_stage, say
-from wordlab.training import TrainingData, resolve_threads, save_curve, save_model, train_model
+from wordlab.training import TrainingData, describe, resolve_threads, save_curve, save_model, train_model
 
 
 def main() -> None:
@@ -18,12 +19,18 @@ def main() -> None:
     if not 0 <= seed < 1 << 63:
         raise ConfigError(f"--seed is {seed}, but must be from 0 to 2^63 - 1. Choose another, in params.yaml: seeds.")
     params = load_params()
+    begin("train", params, seed)
     device, reason = choose_device(params.run.device)
-    say(reason)
     data = TrainingData.open(Path("data/vocab"), Path("data/encode"))
+    gpu = None
+    if device == "cuda":
+        from wordlab.torch_engine.choice import plan_gpu  # imports torch, which takes a second
+
+        gpu, reason = plan_gpu(params.run.device, data, params.model, params.train, params.cuda)
+    say(reason)
     threads = resolve_threads(params.run.threads)
-    engine, trained = train_model(data, params.model, params.train, seed, threads)
-    if engine.train != params.train:
+    engine, trained = train_model(data, params.model, params.train, seed, threads, gpu=gpu)
+    if gpu is None and engine.train != params.train:
         say(
             "the vocabulary is small for these micro-batches: "
             f"block_tokens {engine.train.block_tokens} and batch_tokens {engine.train.batch_tokens} are used"
@@ -39,8 +46,9 @@ def main() -> None:
         "cpu_seconds": round(trained.cpu_seconds, 3),
         "peak_memory_bytes": peak_memory_bytes(),
         "threads": threads,
-        "device": device,
-        "engine": "cpu",
+        "device": "cuda" if gpu else "cpu",
+        "engine": describe(engine),
+        "gpu_peak_memory_bytes": getattr(engine, "peak_bytes", 0),
         **provenance(),
     }
     write_json(Path(f"metrics/run/seed-{seed}.json"), run)

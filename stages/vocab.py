@@ -4,11 +4,13 @@ from pathlib import Path
 
 from wordlab.config import load_params
 from wordlab.counting import build_vocab
+from wordlab.preflight import begin
 from wordlab.stage import run_stage, say, say_dropped
 
 
 def main() -> None:
     params = load_params()
+    begin("vocab", params)
     content = build_vocab(Path("data/tokenize"), params.vocab, Path("data/vocab"))
     say(f"{content['num_words']:,} words, {content['num_tokens']:,} tokens")
     say_dropped(content["dropped"])

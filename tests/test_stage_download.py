@@ -205,7 +205,7 @@ def test_an_unknown_evaluation_set_is_an_error_before_anything_is_fetched(projec
     set_params(project, "small", ["pairs", "pears"])
     with pytest.raises(ConfigError, match=r"download\.evaluation_sets\.1 is 'pears', .* Did you mean pairs\?"):
         download.main()
-    assert not (project / ".wordlab").exists()
+    assert not (project / ".wordlab/downloads").exists()
 
 
 def test_an_unwritable_output_is_an_error_with_the_next_step(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,6 +33,12 @@ def claim(writes: Path, reads: Sequence[Path] = ()) -> None:
     _claim(writes, fcntl.LOCK_EX)
 
 
+def release() -> None:
+    """Give back all claims of this process, for programs that run stages within themselves."""
+    while _held:
+        _held.popitem()[1].close()
+
+
 def _claim(path: Path, kind: int) -> None:
     lock = (LOCKS / f"{path.as_posix().replace('/', '-')}.lock").absolute()
     if lock not in _held:

@@ -3,6 +3,7 @@
     wordlab neighbors france king          wordlab analogy man king woman
     wordlab export --format binary         wordlab info data/encode
     wordlab results                        wordlab check
+    wordlab doctor
 
 Nothing heavy is imported before a command needs it, and models are memory-mapped, so an answer takes half a second.
 """
@@ -91,6 +92,19 @@ def check(_: argparse.Namespace) -> None:
     """Check params.yaml as every stage does, which DVC does not where no stage has to run."""
     load_params()
     print("params.yaml is fine")
+
+
+def doctor(arguments: argparse.Namespace) -> None:
+    """Examine this machine for the current parameters; exit with status 1 where something is wrong."""
+    import json
+
+    from wordlab.doctor import as_json, examine, show
+
+    report = as_json(list(examine()) if arguments.json else show(examine(), lambda line: print(line, flush=True)))
+    if arguments.json:
+        print(json.dumps(report, indent=2, ensure_ascii=False))
+    if not report["ok"]:
+        raise SystemExit(1)
 
 
 def export_name(folder: Path, binary: bool = False) -> str:
@@ -223,6 +237,13 @@ def _parser() -> argparse.ArgumentParser:
 
     add("results", results, "The table of scores over all seeds.", takes_model=False)
     add("check", check, "Whether params.yaml holds what it must, and no key that nothing reads.", takes_model=False)
+    command = add(
+        "doctor",
+        doctor,
+        "Whether this machine suffices for params.yaml and repeats its results.",
+        takes_model=False,
+    )
+    command.add_argument("--json", action="store_true", help="for machines")
     return parser
 
 

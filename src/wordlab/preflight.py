@@ -1,0 +1,300 @@
+"""What a stage will need, told before it begins: memory of all its processes, and disk.
+
+A stage that is killed for want of memory after an hour has said nothing and lost the hour. So each heavy stage asks
+first: `begin("train", params, seed)`. The estimates follow from sizes that are known by then (files, manifests,
+params.yaml); the constants are measured, and tests compare the whole with the measured peak. Memory here is what must
+be there: a process's own pages. Mapped files are left out, since the kernel gives their pages up; they count under a
+limit of the address space.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wordlab import machine
+from wordlab.artifacts import read_manifest
+from wordlab.claims import claim
+from wordlab.config import Params
+from wordlab.errors import ArtifactError, ConfigError, ResourceError
+from wordlab.limits import held_bytes
+from wordlab.shards import DICTIONARY_SCHEMA, map_batch
+from wordlab.stage import available_cores, say
+
+VARIABLE = "WORDLAB_PREFLIGHT"
+"""Set to `warn`, a stage says what it lacks and begins all the same. For whoever knows better than an estimate."""
+DATA = Path("data")
+STAGES = ("download", "tokenize", "vocab", "encode", "train", "evaluate", "report")
+MB = 1_000_000
+
+# Measured on Linux, x86-64, Python 3.11 to 3.13; tests/test_preflight.py holds them against this machine.
+PROCESS_BYTES = 130 * MB
+"""A process that has loaded numba, Arrow and its compiled functions."""
+DOWNLOAD_BYTES = 50 * MB
+"""The download stage, which holds a piece of a file at a time."""
+PLOTS_BYTES = 150 * MB
+"""The same with matplotlib and three figures drawn."""
+WORKER_FACTOR = 5.0
+"""Bytes a worker holds for each byte of its shard: raw, normalised and folded text, numbered tokens, words."""
+TASK_FACTOR = 2.0
+"""Bytes held in the first process for each byte of a shard that waits for a worker."""
+EXPANSION = 5
+"""Text in a compressed file, at most, as a multiple of the file: what bzip2 and xz make of Wikipedia."""
+TOKENS_DISK_FACTOR = 1.2
+"""Bytes written by tokenize for each byte of text: a number of 4 bytes for a word of 4.7 letters and a space."""
+PIECES_FACTOR = 30
+"""Bytes that sentencepiece holds for each byte of its sample."""
+COUNTED_WORD_BYTES = 150
+"""A distinct word while dictionaries are merged: table, counts, Arrow."""
+WORD_BYTES = 260
+"""A word of the vocabulary as a Python string in a list, with its bytes in Arrow and its line of text."""
+FOLDED_WORD_BYTES = 220
+"""A word in evaluation's index, a dict of its upper case."""
+MINIMUM_DISK = 20 * MB
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a stage will take at its peak, and how to make it less."""
+
+    stage: str
+    memory_bytes: int
+    """All its processes together, mapped files left out."""
+    mapped_bytes: int
+    disk_bytes: int
+    folder: Path
+    """Where it will write."""
+    lower: str
+    """What to lower in params.yaml: ends a sentence."""
+
+
+def begin(stage: str, params: Params, seed: int | None = None) -> None:
+    """Claim a stage's files for this process and see that memory and disk suffice. To be called before any work.
+
+    Raises BusyError where another process is at work on the files, ResourceError where too little is free,
+    ArtifactError where an input is missing.
+    """
+    output, inputs = files_of(stage, params, seed)
+    claim(output, inputs)
+    require(need_of(stage, params, seed))
+
+
+def require(need: Need) -> None:
+    """Raise ResourceError if what is free does not suffice; with WORDLAB_PREFLIGHT=warn only say so."""
+    mode = os.environ.get(VARIABLE, "")
+    if mode not in ("", "warn"):
+        raise ConfigError(f"{VARIABLE} is {mode!r}, but must be warn or not set.")
+    hint = f" (If you know that less is enough: {VARIABLE}=warn goes on all the same.)"
+    for check in (require_memory_for, require_disk_for):
+        try:
+            check(need)
+        except ResourceError as error:
+            if mode != "warn":
+                raise ResourceError(f"{error}{hint}") from None
+            say(f"warning: {error}")
+
+
+def require_memory_for(need: Need) -> None:
+    more = max(0, need.memory_bytes - held_bytes())
+    machine.require_memory(more, f"the processes of stage {need.stage}", need.lower, need.mapped_bytes)
+
+
+def require_disk_for(need: Need) -> None:
+    machine.require_disk(need.disk_bytes, need.folder, need.lower)
+
+
+def files_of(stage: str, params: Params, seed: int | None = None) -> tuple[Path, list[Path]]:
+    """What a stage writes, and the outputs of other stages that it reads."""
+    of_seed = f"seed-{seed}"
+    models, scores = ([DATA / name / f"seed-{number}" for number in params.seeds] for name in ("train", "evaluate"))
+    table: dict[str, tuple[Path, list[Path]]] = {
+        "download": (DATA / "download", []),
+        "tokenize": (DATA / "tokenize", [DATA / "download"]),
+        "vocab": (DATA / "vocab", [DATA / "tokenize"]),
+        "encode": (DATA / "encode", [DATA / "tokenize", DATA / "vocab"]),
+        "train": (DATA / "train" / of_seed, [DATA / "encode", DATA / "vocab"]),
+        "evaluate": (DATA / "evaluate" / of_seed, [DATA / "download", DATA / "train" / of_seed]),
+        "report": (DATA / "report", [*models, *scores]),
+    }
+    return table[stage]
+
+
+def need_of(stage: str, params: Params, seed: int | None = None) -> Need:
+    """What a stage will take, from what the stages before it have left. Raises ArtifactError where that is missing."""
+    estimates: dict[str, Callable[[Params, int | None], Need]] = {
+        "download": _download,
+        "tokenize": _tokenize,
+        "vocab": _vocab,
+        "encode": _encode,
+        "train": _train,
+        "evaluate": _evaluate,
+        "report": _report,
+    }
+    try:
+        return estimates[stage](params, seed)
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"The manifests that stage {stage} reads are damaged: {error!r} is not as it must be. "
+            "Run: dvc repro --force"
+        ) from None
+
+
+def _download(params: Params, _: int | None) -> Need:
+    """Each file lies in the store and in data/download, and an archive beside it while it is unpacked."""
+    from wordlab.catalog import load_catalog
+    from wordlab.fetch import main_checkout
+
+    catalog = load_catalog()
+    store = main_checkout() / ".wordlab" / "downloads"
+    disk = MINIMUM_DISK
+    for name in (params.corpus, *params.download.evaluation_sets):
+        if name in catalog:
+            row = catalog[name]
+            is_kept = any((store / location.sha256).exists() for location in row.locations)
+            disk += row.size_bytes if is_kept else 3 * row.size_bytes
+    lower = "a smaller corpus"
+    return Need("download", DOWNLOAD_BYTES, 0, disk, DATA / "download", lower)
+
+
+def corpus_text_bytes(params: Params) -> int:
+    """Bytes of the corpus as text, before it is downloaded; compressed files at their most. Raises ConfigError."""
+    from wordlab.catalog import load_catalog
+    from wordlab.own_corpus import find_own
+    from wordlab.rawtext import list_own_files, sniff_format
+
+    catalog = load_catalog()
+    if params.corpus in catalog:
+        return catalog[params.corpus].size_bytes
+    files = list_own_files(find_own(params.corpus, catalog))
+    return sum(file.stat().st_size * (1 if sniff_format(file) == "text" else EXPANSION) for file in files)
+
+
+def _tokenize(params: Params, _: int | None) -> Need:
+    from wordlab.rawtext import corpus_files
+
+    sizes = [file.size_bytes * (1 if file.format == "text" else EXPANSION) for file in corpus_files()]
+    return tokenize_need(sum(sizes), params)
+
+
+def tokenize_need(text_bytes: int, params: Params) -> Need:
+    """What tokenizing so much text takes."""
+    config = params.tokenize
+    num_shards = max(1, math.ceil(text_bytes / config.shard_bytes))
+    shard_bytes = min(text_bytes, config.shard_bytes)
+    workers = min(params.run.workers or available_cores(), num_shards)
+    memory = PROCESS_BYTES + workers * int(WORKER_FACTOR * shard_bytes)
+    if (params.run.workers or available_cores()) > 1:
+        waiting = min(num_shards, workers + 1)
+        memory += workers * PROCESS_BYTES + int(TASK_FACTOR * waiting * shard_bytes)
+    lower = "a smaller tokenize.shard_bytes or fewer run.workers"
+    if config.tokenizer == "sentencepiece":
+        memory += PIECES_FACTOR * min(text_bytes, config.sentencepiece.sample_bytes)
+        lower = f"a smaller tokenize.sentencepiece.sample_bytes, {lower}"
+    disk = int(TOKENS_DISK_FACTOR * text_bytes) + MINIMUM_DISK
+    return Need("tokenize", memory, 0, disk, DATA / "tokenize", f"{lower}, or a smaller corpus")
+
+
+def _vocab(params: Params, _: int | None) -> Need:
+    folder = DATA / "tokenize"
+    shards = read_manifest(folder, "tokenize")["shards"]
+    distinct, kept, word_bytes = _counted_words(folder, len(shards), params.vocab.min_count)
+    kept = min(kept, params.vocab.max_size or kept)
+    # The table's arrays are copied to grow, so the text of the words is there three times at worst.
+    memory = PROCESS_BYTES + distinct * (COUNTED_WORD_BYTES + 3 * word_bytes) + kept * (WORD_BYTES + 3 * word_bytes)
+    disk = kept * (40 + 2 * word_bytes) + MINIMUM_DISK
+    lower = "a higher vocab.min_count, or a vocab.max_size, or a smaller corpus"
+    return Need("vocab", memory, 0, disk, DATA / "vocab", lower)
+
+
+def _counted_words(folder: Path, num_shards: int, min_count: int) -> tuple[int, int, int]:
+    """Distinct words of all shards and those frequent enough, as two shards foretell them; mean bytes of a word.
+
+    Distinct words grow as a power of the text (Heaps): how many the second shard adds gives the exponent.
+    """
+    if num_shards == 0:
+        return 0, 0, 0
+    first = _dictionary(folder, 0)
+    mean_bytes = math.ceil(pc.sum(pc.binary_length(first.column("word"))).as_py() / max(1, first.num_rows))
+    together = first
+    exponent = 0.0
+    if num_shards > 1:
+        both = pa.concat_tables([first, _dictionary(folder, num_shards // 2)])
+        together = both.group_by("word").aggregate([("count", "sum")]).rename_columns(["word", "count"])
+        exponent = min(1.0, math.log2(together.num_rows / max(1, first.num_rows)))
+    distinct = int(first.num_rows * num_shards**exponent)
+    seen_as_often = max(1.0, min_count * min(2, num_shards) / num_shards)
+    frequent = pc.sum(pc.greater_equal(together.column("count"), seen_as_often)).as_py() or 0
+    return distinct, math.ceil(distinct * frequent / max(1, together.num_rows)), mean_bytes
+
+
+def _dictionary(folder: Path, shard: int) -> pa.Table:
+    return pa.Table.from_batches(
+        [map_batch(folder / f"dictionary-{shard:05d}.arrow", DICTIONARY_SCHEMA, "tokenize")], schema=DICTIONARY_SCHEMA
+    )
+
+
+def _encode(params: Params, _: int | None) -> Need:
+    manifest = read_manifest(DATA / "tokenize", "tokenize")
+    num_tokens, num_sentences = manifest["num_tokens"], manifest["num_sentences"]
+    largest = max((4 * shard["num_tokens"] + 8 * shard["num_sentences"] for shard in manifest["shards"]), default=0)
+    words, word_bytes = _vocabulary()
+    written = 4 * num_tokens + 8 * num_sentences
+    part = min(1.0, params.encode.shard_tokens / max(1, num_tokens))
+    # A shard is collected in parts and then joined; the one being translated is there as well.
+    memory = PROCESS_BYTES + int(2 * part * written) + 2 * largest + words * (WORD_BYTES + 3 * word_bytes)
+    lower = "a smaller encode.shard_tokens, a smaller tokenize.shard_bytes, or a higher vocab.min_count"
+    return Need("encode", memory, written, written + MINIMUM_DISK, DATA / "encode", lower)
+
+
+def _vocabulary() -> tuple[int, int]:
+    """Words of the vocabulary, and mean bytes of one."""
+    path = DATA / "vocab" / "words.arrow"
+    words = map_batch(path, DICTIONARY_SCHEMA, "vocab").num_rows
+    return words, path.stat().st_size // max(1, words)
+
+
+def _train(params: Params, seed: int | None) -> Need:
+    from wordlab.kernels.cpu import memory_bytes
+    from wordlab.training import fit_to_vocabulary
+    from wordlab.vocab import SamplingTables
+
+    words, word_bytes = _vocabulary()
+    counts = map_batch(DATA / "vocab" / "words.arrow", DICTIONARY_SCHEMA, "vocab").column(1).to_numpy()
+    tables = SamplingTables.build(counts, params.vocab.subsample_t, params.vocab.noise_power)
+    train = fit_to_vocabulary(params.train, counts, tables)
+    threads = params.run.threads or available_cores()
+    engine = memory_bytes(params.model, train, words, threads)
+    memory = PROCESS_BYTES + engine + words * (WORD_BYTES + word_bytes)
+    model = words * (8 * params.model.dim + word_bytes)
+    folder = DATA / "train" / f"seed-{seed}"
+    lower = "a smaller model.dim, a higher vocab.min_count, a vocab.max_size or fewer run.threads"
+    return Need("train", memory, _size_of(DATA / "encode"), model + MINIMUM_DISK, folder, lower)
+
+
+def _size_of(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("*.arrow"))
+
+
+def _evaluate(params: Params, seed: int | None) -> Need:
+    words, vectors = _model(DATA / "train" / f"seed-{seed}")
+    memory = PROCESS_BYTES + 2 * vectors + words * (WORD_BYTES + FOLDED_WORD_BYTES)
+    lower = "a model with a smaller model.dim, a higher vocab.min_count or a vocab.max_size"
+    return Need("evaluate", memory, vectors, MINIMUM_DISK, DATA / "evaluate" / f"seed-{seed}", lower)
+
+
+def _report(params: Params, _: int | None) -> Need:
+    words, vectors = _model(DATA / "train" / f"seed-{params.seeds[0]}")
+    memory = PLOTS_BYTES + words * WORD_BYTES
+    return Need("report", memory, vectors, MINIMUM_DISK, DATA / "report", "a smaller report.map_words")
+
+
+def _model(folder: Path) -> tuple[int, int]:
+    """Words of a model and the bytes of its input vectors."""
+    vectors = int(read_manifest(folder, "train")["files"]["input_vectors.npy"]["size_bytes"])
+    return map_batch(folder / "words.arrow", DICTIONARY_SCHEMA, "train").num_rows, vectors
