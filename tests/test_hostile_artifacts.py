@@ -22,7 +22,7 @@ from wordlab import word2vec_format
 from wordlab.embeddings import Embeddings
 from wordlab.errors import ArtifactError
 from wordlab.rawtext import corpus_files
-from wordlab.shards import DICTIONARY_SCHEMA, SENTENCES_SCHEMA, EncodedCorpus, map_batch, map_sentences
+from wordlab.shards import DICTIONARY_SCHEMA, SENTENCES_SCHEMA, EncodedCorpus, map_batch, map_sentences, string_buffers
 from wordlab.vocab import Vocab
 
 
@@ -105,6 +105,12 @@ def test_a_hostile_word2vec_file_is_refused(tmp_path: Path, data: bytes, message
         word2vec_format.load(file_of(tmp_path, data))
 
 
+def test_a_message_does_not_repeat_a_long_line(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="after row 0: ") as caught:
+        word2vec_format.load(file_of(tmp_path, b"2 1\na 1\nb " + b"x" * 9000 + b"\n"))
+    assert len(str(caught.value)) < 1000
+
+
 def test_vectors_that_are_not_finite_hide_no_others(tmp_path: Path) -> None:
     """Such a file is read as it is; its words come last, where NaN would leave no word to be found."""
     text = b"4 2\nbad 1 nan\na 1 0.1\nb 1 0.2\nc -1 0\n"
@@ -163,6 +169,23 @@ def dictionary(words: list[str | None], counts: list[int | None]) -> bytes:
 def test_words_that_would_mislead_their_readers_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
     with pytest.raises(ArtifactError, match=rf"{message}.* Run: dvc repro vocab"):
         Vocab.load(file_of(tmp_path, data))
+
+
+def test_offsets_that_end_within_a_number_are_read_up_to_there(tmp_path: Path) -> None:
+    """Arrow takes a buffer that is longer than it need be, by any number of bytes."""
+    data = words_with([0, 1, 2, 3, 4, 5], b"abcde")
+    honest, lying = struct.pack("<q", 48), struct.pack("<q", 49)  # bytes of six offsets
+    places = [at for at in range(len(data)) if data.startswith(honest, at)]
+    read = 0
+    for at in places:
+        path = file_of(tmp_path, data[:at] + lying + data[at + 8 :])
+        try:
+            offsets, _ = string_buffers(map_batch(path, DICTIONARY_SCHEMA, "vocab").column(0))
+        except ArtifactError:
+            continue
+        assert offsets.tolist() == [0, 1, 2, 3, 4, 5]
+        read += 1
+    assert read > 0
 
 
 @pytest.mark.parametrize("compression", ["lz4", "zstd"])

@@ -226,6 +226,16 @@ def test_a_zip_member_packed_by_lzma_is_not_opened(tmp_path: Path) -> None:
         unpacked(path, "zip")
 
 
+def test_a_message_does_not_repeat_a_long_name(tmp_path: Path) -> None:
+    name = "top/" + "x" * 9000
+    data = _zip([(_zip_member(name), b"x"), (_zip_member("top/text"), TEXT)])
+    for wanted in (name, "top/other"):
+        changed = data.replace(b"top/x", b"top/y", 1) if wanted == name else data
+        with pytest.raises(DownloadError) as caught:
+            list(read_content(file_of(tmp_path, changed), "zip", wanted, 1 << 16))
+        assert len(str(caught.value)) < 1000
+
+
 def test_a_damaged_zip_of_a_source_distribution_is_told(tmp_path: Path) -> None:
     data = _zip([(_zip_member("top/text"), TEXT)])
     at = data.index(b"PK\x01\x02")

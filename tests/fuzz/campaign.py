@@ -64,9 +64,9 @@ def run_campaign(reader: Reader, executions: int, seed: int, seconds: float, kep
     kept: where the inputs of findings are left.
     """
     result = Result()
-    started = time.monotonic()
     with _memory_folder() as folder:
         seeds = _in_child_seeds(reader, folder)
+        started = time.monotonic()
         result.seeds, result.systematic = len(seeds), min(mutations.num_systematic(seeds), executions // 2)
         shared = mmap.mmap(-1, 16)
         number = 0
