@@ -1,12 +1,14 @@
 # make run    set up, then the whole pipeline          make test   set up, then the tests
 # make check  formatter, linter, types                 make bench  speed and quality against peers
+# make fuzz   a million hostile files for every reader, most of an hour (make fuzz EXECUTIONS=20000 SEED=2)
 
 VENV := .venv
 PYTHON ?= python3
+EXECUTIONS ?= 1000000
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: run test check bench setup
+.PHONY: run test check bench fuzz setup
 
 run: setup
 	@wordlab check
@@ -22,6 +24,10 @@ check: setup
 
 bench: setup
 	python -m benchmarks.bench
+
+fuzz: setup
+	@python -m pip install --quiet -c constraints.txt -e '.[fuzz]' || echo "without atheris: inputs are not guided by coverage"
+	nice -n 15 python -m tests.fuzz --executions $(EXECUTIONS) $(if $(SEED),--seed $(SEED)) --result benchmarks/results/fuzz.json
 
 setup: $(VENV)/.installed
 
