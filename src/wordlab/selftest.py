@@ -14,7 +14,7 @@ from wordlab.training import compile_kernels, fit_to_vocabulary
 from wordlab.vocab import SamplingTables
 
 NUM_WORDS = 2_000
-NUM_TOKENS = 60_000
+NUM_TOKENS = 20_000
 SENTENCE_TOKENS = 20
 LARGEST_DIM = 100
 
