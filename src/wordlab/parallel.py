@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -27,7 +28,7 @@ def map_in_processes(function: Callable[[Task], Result], tasks: Iterable[Task], 
         yield from map(function, tasks)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as executor:
+    with ProcessPoolExecutor(workers, context, _end_with_starter, (os.getpid(),)) as executor:
         try:
             yield from bounded_map(executor, function, tasks, workers + 1)
         except BrokenProcessPool:
@@ -35,6 +36,16 @@ def map_in_processes(function: Callable[[Task], Result], tasks: Iterable[Task], 
                 "A worker process was killed, most likely for want of memory. Run with fewer workers or smaller "
                 "shards: lower run.workers or tokenize.shard_bytes in params.yaml, then run: dvc repro"
             ) from None
+
+
+def _end_with_starter(starter: int) -> None:
+    """In a new worker: end when process `starter` does, which may have been killed before this one could ask for it.
+
+    A worker left alone would wait for work for ever, since its queues do not tell it.
+    """
+    end_with_parent()
+    if os.getppid() != starter:
+        os._exit(1)
 
 
 def bounded_map(
