@@ -32,9 +32,6 @@ def test_an_error_of_writing_names_the_output(tmp_path: Path, place: str) -> Non
 
 def test_an_error_without_a_name_is_one_of_writing(tmp_path: Path) -> None:
     assert "out could not be written: Input/output error" in message_of(tmp_path / "out", system_error(errno.EIO))
-    assert "out could not be written: 5 requested and 3 written" in message_of(
-        tmp_path / "out", OSError("5 requested and 3 written")
-    )
 
 
 def test_a_move_into_place_is_an_error_of_writing(tmp_path: Path) -> None:
@@ -52,6 +49,17 @@ def test_a_full_disk_is_a_lack_of_resources(tmp_path: Path) -> None:
     for place in ("out", "other"):
         told = message_of(tmp_path / "out", system_error(errno.ENOSPC, tmp_path / place), ResourceError)
         assert told.startswith(f"{tmp_path / place} could not be written: No space left on device. Free some space")
+
+
+def test_an_array_that_is_cut_short_is_a_full_disk(tmp_path: Path) -> None:
+    """NumPy's tofile gives no error number."""
+    told = message_of(tmp_path / "out", OSError("5 requested and 3 written"), ResourceError)
+    assert told.startswith(f"{tmp_path / 'out'} could not be written: 5 requested and 3 written. Free some space")
+
+
+def test_a_limit_on_the_size_of_files_is_a_lack_of_resources(tmp_path: Path) -> None:
+    told = message_of(tmp_path / "out", system_error(errno.EFBIG, tmp_path / "out"), ResourceError)
+    assert "out could not be written: File too large" in told and "ulimit -f" in told
 
 
 @pytest.mark.parametrize("number", [errno.EPIPE, errno.ECHILD, errno.ETIMEDOUT, errno.ECONNRESET])

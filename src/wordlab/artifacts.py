@@ -1,17 +1,22 @@
 """Outputs of stages: written by rename, described by a manifest that is written last and checked first.
 
-A folder with a manifest is complete. `OutputFolder` builds the folder beside its place and renames it there when the
-stage has ended well, so that a stage that fails or is killed leaves nothing a later one would trust.
+A folder with a manifest is complete. `output_folder` builds the folder beside its place and moves it there in one step
+when the stage has ended well, so that a stage that fails or is killed leaves nothing a later one would trust. All bytes
+are on the disk before the move: after a power failure, too, a folder that is in its place is whole.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import json
 import os
+import re
+import reprlib
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +25,15 @@ from wordlab.errors import ArtifactError, ResourceError
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+_LONGEST_NAME = 1000
+"""Characters of a file's name in a manifest, with its folders."""
+_CUT_SHORT = re.compile(r"^\d+ requested and \d+ written$")
+"""What NumPy says where a disk is full; it gives no error number."""
+_RENAME_EXCHANGE = 2
+_WORKING_FOLDER = -100
+"""Names of <linux/fs.h> and <fcntl.h> (AT_FDCWD), for paths relative to where the process is."""
+_UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
+"""What kernels and file systems answer that cannot exchange two folders, or sync one."""
 
 
 def sha256_file(path: Path) -> str:
@@ -47,9 +61,14 @@ def unwritable_as_error(path: Path, again: str = "run: dvc repro") -> Iterator[N
     except OSError as error:
         reason = error.strerror or str(error)
         other = _other_file(error, path)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) or (error.errno is None and _CUT_SHORT.search(reason)):
             raise ResourceError(
                 f"{other or path} could not be written: {reason}. Free some space on its disk, then {again}"
+            ) from error
+        if error.errno == errno.EFBIG:
+            raise ResourceError(
+                f"{other or path} could not be written: {reason}. Files may not be that large here: "
+                f"lift the limit that `ulimit -f` shows, or use another disk, then {again}"
             ) from error
         if other:
             raise ArtifactError(
@@ -77,11 +96,17 @@ def write_atomic(path: Path, data: bytes) -> None:
     with unwritable_as_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(path.name + ".tmp")
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        _sync(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -105,7 +130,8 @@ def read_json(path: Path, remedy: str) -> Any:
 def output_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path`; on success it takes the place of `path`, on failure it is removed.
 
-    The stage writes its files there and calls `write_manifest` last. An output that was there before stays until then.
+    The stage writes its files there and calls `write_manifest` last. An output that was there before stays until then,
+    and whoever reads it meanwhile sees the old one whole or the new one whole.
     """
     path = Path(path)
     building = path.with_name(path.name + ".tmp")
@@ -116,12 +142,52 @@ def output_folder(path: Path) -> Iterator[Path]:
     try:
         with unwritable_as_error(path):
             yield building
-            if path.exists():
-                shutil.rmtree(path)
-            building.rename(path)
-    except BaseException:
+            _sync_all(building)
+            _move_into_place(building, path)
+            _sync(path.parent)
+    finally:  # after success, the old output lies here
         shutil.rmtree(building, ignore_errors=True)
-        raise
+
+
+def _move_into_place(building: Path, path: Path) -> None:
+    """Move a folder to `path`. A folder that is there changes places with it, in one step where the system can."""
+    if path.is_dir() and not path.is_symlink():
+        if _exchange(building, path):
+            return
+        shutil.rmtree(path)  # killed from here on, there is no output, which the next run mends
+    building.rename(path)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Let two folders change places in one step; False where kernel, C library or file system cannot."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    if renameat2(_WORKING_FOLDER, os.fsencode(first), _WORKING_FOLDER, os.fsencode(second), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _UNSUPPORTED:
+        return False
+    raise OSError(number, os.strerror(number), str(first), None, str(second))
+
+
+def _sync_all(folder: Path) -> None:
+    """Have the disk hold every file below `folder`, and the folders themselves."""
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before the folder
+        _sync(path)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    """Wait until the disk holds a file's bytes, or a folder's names."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:  # some network file systems sync no folders
+            raise
+    finally:
+        os.close(handle)
 
 
 def write_manifest(folder: Path, stage: str, content: dict[str, Any]) -> None:
@@ -149,20 +215,31 @@ def read_manifest(folder: Path, stage: str, verify: bool = False) -> dict[str, A
         raise ArtifactError(f"{folder / MANIFEST} is damaged: it lists no files. {remedy}")
     if manifest.get("format") != FORMAT_VERSION or manifest.get("stage") != stage:
         raise ArtifactError(
-            f"{folder / MANIFEST} is of stage {manifest.get('stage')!r}, format {manifest.get('format')!r}; "
+            f"{folder / MANIFEST} is of stage {reprlib.repr(manifest.get('stage'))}, "
+            f"format {reprlib.repr(manifest.get('format'))}; "
             f"this version of wordlab reads stage {stage!r}, format {FORMAT_VERSION}. {remedy}"
         )
     for name, recorded in manifest["files"].items():
         file = folder / name
         try:
-            size_bytes = file.stat().st_size
+            if len(name) > _LONGEST_NAME or Path(name).is_absolute() or ".." in Path(name).parts:
+                raise ValueError(name)
+            status = file.stat()  # a ValueError where the name can be none
+            if not stat.S_ISREG(status.st_mode):
+                raise ValueError(name)
+            size_bytes = status.st_size
             recorded_bytes, recorded_sha256 = recorded["size_bytes"], recorded["sha256"]
         except OSError:
             raise ArtifactError(f"{file} is missing, but {MANIFEST} lists it. {remedy}") from None
         except (TypeError, KeyError):
             raise ArtifactError(f"{folder / MANIFEST} is damaged: the entry of {name} has no size. {remedy}") from None
+        except ValueError:
+            found = reprlib.repr(name)
+            raise ArtifactError(f"{folder / MANIFEST} is damaged: {found} names no file in it. {remedy}") from None
         if size_bytes != recorded_bytes:
-            raise ArtifactError(f"{file} has {size_bytes} bytes, but {MANIFEST} says {recorded_bytes}. {remedy}")
+            raise ArtifactError(
+                f"{file} has {size_bytes} bytes, but {MANIFEST} says {reprlib.repr(recorded_bytes)}. {remedy}"
+            )
         if verify and sha256_file(file) != recorded_sha256:
             raise ArtifactError(f"{file} has changed since it was written: its SHA-256 differs. {remedy}")
     return manifest
