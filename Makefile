@@ -1,14 +1,16 @@
 # make run    set up, then the whole pipeline          make test   set up, then the tests
 # make check  formatter, linter, types                 make bench  speed and quality against peers
+# make soak   kills, faults, and an hour of both under DVC: docs/RELIABILITY.md (make soak MINUTES=5 SEED=1)
 # make fuzz   a million hostile files for every reader, most of an hour (make fuzz EXECUTIONS=20000 SEED=2)
 
 VENV := .venv
 PYTHON ?= python3
+MINUTES ?= 60
 EXECUTIONS ?= 1000000
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: run test check bench fuzz setup
+.PHONY: run test check bench soak fuzz setup
 
 run: setup
 	@wordlab check
@@ -24,6 +26,9 @@ check: setup
 
 bench: setup
 	python -m benchmarks.bench
+
+soak: setup
+	nice -n 10 python -m tests.soak.run --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 fuzz: setup
 	@python -m pip install --quiet -c constraints.txt -e '.[fuzz]' || echo "without atheris: inputs are not guided by coverage"
