@@ -56,9 +56,7 @@ def test_mapped_files_count_where_the_address_space_is_limited_and_nowhere_else(
     bounds = [Bound(GB, "this machine", "Close"), Bound(2 * GB, "ulimit -v, 5 GB", "Raise ulimit -v", True)]
     monkeypatch.setattr(machine, "memory_bounds", lambda root=None: bounds)
     machine.require_memory(GB, "the shards", "less", mapped_bytes=GB)
-    with pytest.raises(
-        ResourceError, match=r"need 3 GB of address space, but 2 GB are free \(ulimit -v, 5 GB\)"
-    ):
+    with pytest.raises(ResourceError, match=r"need 3 GB of address space, but 2 GB are free \(ulimit -v, 5 GB\)"):
         machine.require_memory(GB, "the shards", "less", mapped_bytes=2 * GB)
     machine.require_memory(GB, "the shards", "less")
     monkeypatch.setattr(machine, "memory_bounds", lambda root=None: bounds[:1])
@@ -70,9 +68,7 @@ def test_too_little_gpu_memory_is_told_and_none_is_asked_for_without_a_gpu(monke
     machine.require_gpu_memory(GB, "the tables", "a smaller model.dim")
     monkeypatch.setattr(machine, "gpu_bound", lambda: Bound(GB, "NVIDIA Z1, 2 GB in all", "Close other programs"))
     machine.require_gpu_memory(GB, "the tables", "a smaller model.dim")
-    with pytest.raises(
-        ResourceError, match=r"need 1\.5 GB of GPU memory, but 1 GB are free \(NVIDIA Z1, "
-    ):
+    with pytest.raises(ResourceError, match=r"need 1\.5 GB of GPU memory, but 1 GB are free \(NVIDIA Z1, "):
         machine.require_gpu_memory(3 * GB // 2, "the tables", "a smaller model.dim")
 
 
@@ -89,10 +85,10 @@ def test_without_a_gpu_auto_is_the_cpu_and_says_so(tmp_path: Path) -> None:
     assert reason.endswith("cores of Imaginary 9000: no NVIDIA GPU is here")
 
 
-def test_with_a_gpu_auto_says_loudly_that_it_is_not_used(tmp_path: Path) -> None:
-    device, reason = machine.choose_device("auto", make_root(tmp_path, CPU | GPU))
-    assert device == "cpu"
-    assert "NOT on NVIDIA Z1: this version of wordlab trains on the CPU only" in reason
+@pytest.mark.parametrize("wanted", ["auto", "cuda"])
+def test_with_a_gpu_it_is_taken(wanted: str, tmp_path: Path) -> None:
+    device, reason = machine.choose_device(wanted, make_root(tmp_path, CPU | GPU))
+    assert (device, reason) == ("cuda", f"training on NVIDIA Z1: run.device is {wanted}")
 
 
 def test_cuda_without_a_gpu_is_an_error_with_the_way_out(tmp_path: Path) -> None:
@@ -104,16 +100,9 @@ def test_cuda_without_a_gpu_is_an_error_with_the_way_out(tmp_path: Path) -> None
     )
 
 
-def test_cuda_with_a_gpu_is_an_error_too_in_this_version(tmp_path: Path) -> None:
-    with pytest.raises(
-        ResourceError, match="cannot be had: NVIDIA Z1 is here, but this version of wordlab trains on the CPU only"
-    ):
-        machine.choose_device("cuda", make_root(tmp_path, CPU | GPU))
-
-
 def test_a_gpu_the_driver_does_not_name_is_a_gpu(tmp_path: Path) -> None:
     _, reason = machine.choose_device("auto", make_root(tmp_path, {"dev/nvidia0": ""}))
-    assert "NOT on an NVIDIA GPU" in reason
+    assert "training on an NVIDIA GPU" in reason
 
 
 def test_cpu_is_the_cpu_whatever_is_there(tmp_path: Path) -> None:
