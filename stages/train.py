@@ -1,15 +1,29 @@
-"""Stage `train`: shards of word ids -> embeddings, for one seed."""
+"""Stage `train`: shards of word ids -> embeddings, for one seed. Goes on where a run of the same was stopped."""
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from wordlab.artifacts import write_json
-from wordlab.config import load_params
+from wordlab.checkpoints import Checkpoints, checkpoint_folder, hold_checkpoints
+from wordlab.config import Params, load_params
+from wordlab.divergence import DivergedError
 from wordlab.errors import ConfigError
 from wordlab.machine import choose_device, peak_memory_bytes, provenance
 from wordlab.preflight import begin
 from wordlab.stage import run_stage, say
-from wordlab.training import TrainingData, describe, resolve_threads, save_curve, save_model, train_model
+from wordlab.training import (
+    TrainingData,
+    describe,
+    end_checkpoints,
+    fit_to_vocabulary,
+    resolve_threads,
+    save_curve,
+    save_model,
+    train_model,
+    training_identity,
+)
+from wordlab.training_run import Trained
 
 
 def main() -> None:
@@ -28,32 +42,61 @@ def main() -> None:
 
         gpu, reason = plan_gpu(params.run.device, data, params.model, params.train, params.cuda)
     say(reason)
+    if gpu:  # its engine cannot be taken up again yet
+        train_seed(data, params, seed, None, gpu)
+        return
+    train = fit_to_vocabulary(params.train, data.vocab.counts, data.tables)
+    identity = training_identity(data, params.model, train, seed)
+    with hold_checkpoints(checkpoint_folder(), identity, 8 * len(data.vocab) * params.model.dim) as checkpoints:
+        train_seed(data, params, seed, checkpoints, None)
+
+
+def train_seed(data: TrainingData, params: Params, seed: int, checkpoints: Checkpoints | None, gpu: Any) -> None:
+    """Train, write the outputs, and only then remove the checkpoints. A diverged training leaves its loss curve.
+
+    gpu: the plan for one (torch_engine.choice.Plan), or None.
+    """
     threads = resolve_threads(params.run.threads)
-    engine, trained = train_model(data, params.model, params.train, seed, threads, gpu=gpu)
+    place = {"threads": threads, "device": "cuda" if gpu else "cpu"}
+    try:
+        engine, trained = train_model(data, params.model, params.train, seed, threads, checkpoints=checkpoints, gpu=gpu)
+    except DivergedError as error:
+        save_measurements(seed, error.trained, {"outcome": str(error), **place})
+        if checkpoints:
+            checkpoints.remove()
+        raise
     if gpu is None and engine.train != params.train:
         say(
             "the vocabulary is small for these micro-batches: "
             f"block_tokens {engine.train.block_tokens} and batch_tokens {engine.train.batch_tokens} are used"
         )
-    tokens_read = params.train.epochs * data.corpus.num_tokens
     save_model(Path(f"data/train/seed-{seed}"), engine, data, params, seed)
+    peak = {"gpu_peak_memory_bytes": getattr(engine, "peak_bytes", 0)}
+    save_measurements(seed, trained, {"outcome": "finished", **place, "engine": describe(engine), **peak})
+    if checkpoints:
+        end_checkpoints(checkpoints, engine, trained)
+    speed = trained.tokens / trained.seconds / 1e6
+    again = f", over {trained.resumes + 1} starts" if trained.resumes else ""
+    say(f"seed {seed}: loss {trained.curve[-1].loss:.4f}, {speed:.2f} M words/s on {threads} threads{again}")
+
+
+def save_measurements(seed: int, trained: Trained, noted: dict[str, Any]) -> None:
+    """Write the loss curve, and what the run took, where and how it went. They decide no result."""
     save_curve(Path(f"metrics/curves/seed-{seed}.tsv"), trained.curve)
     run = {
-        "raw_words_per_second": round(tokens_read / trained.seconds),
-        "raw_words_per_cpu_second": round(tokens_read / trained.cpu_seconds),
+        "raw_words_per_second": round(trained.tokens / trained.seconds),
+        "raw_words_per_cpu_second": round(trained.tokens / trained.cpu_seconds),
         "predictions_per_second": round(trained.predictions / trained.seconds),
         "seconds": round(trained.seconds, 3),
         "cpu_seconds": round(trained.cpu_seconds, 3),
+        "resumes": trained.resumes,
+        "checkpoints": {"written": trained.checkpoints, "seconds": round(trained.checkpoint_seconds, 3)},
         "peak_memory_bytes": peak_memory_bytes(),
-        "threads": threads,
-        "device": "cuda" if gpu else "cpu",
-        "engine": describe(engine),
-        "gpu_peak_memory_bytes": getattr(engine, "peak_bytes", 0),
+        **noted,
+        "health": trained.health,
         **provenance(),
     }
     write_json(Path(f"metrics/run/seed-{seed}.json"), run)
-    speed = tokens_read / trained.seconds / 1e6
-    say(f"seed {seed}: loss {trained.curve[-1].loss:.4f}, {speed:.2f} M words/s on {threads} threads")
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@ One project for the module, since the first `dvc repro` compiles the kernels; ea
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -83,7 +85,8 @@ class Project:
         return {name: sha256_file(file) for name, file in paths.items() if not name.startswith(REPORTS_SPEED)}
 
 
-EARLIER = ("cbow", "temporary")
+GOES_ON = "going on from the checkpoint at "
+EARLIER = ("cbow", "temporary", "resumed-temp", "resumed-queue")
 """Experiments of other tests."""
 REPORTS_SPEED = ("metrics/run/", "data/report/")
 """Seconds and words/s stand in these."""
@@ -247,18 +250,20 @@ def test_threads_and_workers_change_no_byte(project: Project) -> None:
 
 
 @pytest.mark.parametrize(("shell", "epochs"), [("/bin/sh", 8000), ("/bin/bash", 8001)])
-def test_a_killed_training_leaves_nothing_and_starts_again_to_the_same_bytes(
-    project: Project, shell: str, epochs: int
-) -> None:
-    """With either shell between DVC and the stage; DVC takes the one that SHELL names, or /bin/sh."""
+def test_a_killed_training_goes_on_to_the_bytes_it_would_have_had(project: Project, shell: str, epochs: int) -> None:
+    """With either shell between DVC and the stage; DVC takes the one that SHELL names, or /bin/sh.
+
+    DVC gets the SIGKILL; its stage then gets a SIGTERM, leaves a checkpoint and ends without an output.
+    """
     if not Path(shell).exists():
         pytest.skip(f"needs {shell}")
     project.set("train.epochs", epochs)  # some seconds
-    model = project.root / "data/train/seed-1"
+    model, curve = project.root / "data/train/seed-1", project.root / "metrics/curves/seed-1.tsv"
     log = project.root.parent / "killed.txt"
+    environment = project.environment | {"SHELL": shell}
     with log.open("w") as output:
         running = subprocess.Popen(
-            ["dvc", "repro", "train@1"], cwd=project.root, env=project.environment, stdout=output, stderr=output
+            ["dvc", "repro", "train@1"], cwd=project.root, env=environment, stdout=output, stderr=output
         )
         begun = "train seed 1: "
         wait_for("the training has begun", lambda: begun in log.read_text() or running.poll() is not None)
@@ -267,11 +272,13 @@ def test_a_killed_training_leaves_nothing_and_starts_again_to_the_same_bytes(
         running.kill()
         running.wait()
     wait_for("the stage has ended with DVC", lambda: not processes_in(project.root))
-    assert not model.exists()
-    assert project.repro("train@1") == ["train@1"]
-    after_kill = [sha256_file(file) for file in sorted(model.iterdir())]
-    project.repro("--force", "--single-item", "train@1")
-    assert [sha256_file(file) for file in sorted(model.iterdir())] == after_kill
+    assert "stopped by SIGTERM at " in log.read_text() and not model.exists()
+    assert GOES_ON in project.dvc("repro", "train@1")
+    after_kill = [sha256_file(file) for file in [*sorted(model.iterdir()), curve]]
+    assert list((project.root / ".wordlab/checkpoints").iterdir()) == []
+    text = project.dvc("repro", "--force", "--single-item", "train@1")
+    assert GOES_ON not in text
+    assert [sha256_file(file) for file in [*sorted(model.iterdir()), curve]] == after_kill
 
 
 def wait_for(what: str, done: Callable[[], bool], pause_seconds: float = 0.1) -> None:
@@ -283,11 +290,11 @@ def wait_for(what: str, done: Callable[[], bool], pause_seconds: float = 0.1) ->
 
 
 def processes_in(folder: Path) -> list[int]:
-    """Stages that run with this folder as their own."""
+    """Stages that run in this folder or below it."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if (process / "cwd").resolve() == folder and b"stages." in (process / "cmdline").read_bytes():
+            if (process / "cwd").resolve().is_relative_to(folder) and b"stages." in (process / "cmdline").read_bytes():
                 found.append(int(process.name))
         except OSError:
             continue
@@ -337,6 +344,38 @@ def test_a_queue_of_experiments(project: Project) -> None:
     found = {row["model.arch"] for name, row in shown_experiments(project).items() if name not in EARLIER}
     assert found == {"skipgram", "cbow"}
     project.dvc("queue", "stop", "--kill")
+
+
+@pytest.mark.parametrize("how", ["temp", "queue"])
+def test_an_experiment_killed_in_its_copy_goes_on_in_another_copy(project: Project, how: str) -> None:
+    """DVC throws the first copy away; the checkpoints lie in the main checkout. The bytes are as if uninterrupted."""
+    often = dataclasses.replace(project, environment=project.environment | {"WORDLAB_CHECKPOINT_SECONDS": "0.1"})
+    changes = ("-S", f"train.epochs={9000 + len(how)}", "-S", "seeds=[1]")
+    checkpoints, name = project.root / ".wordlab/checkpoints", f"resumed-{how}"
+    with (project.root.parent / "killed.txt").open("w") as output:
+        command = ["dvc", "exp", "run", "--temp", *changes]
+        running = subprocess.Popen(command, cwd=project.root, env=often.environment, stdout=output, stderr=output)
+        wait_for("a checkpoint is there", lambda: bool(list(checkpoints.glob("*/*.ckpt"))), 0.01)
+        for process in processes_in(project.root / ".dvc/tmp/exps"):
+            os.kill(process, signal.SIGKILL)
+        assert running.wait(60) != 0
+    assert list(checkpoints.glob("*/*.ckpt"))
+    if how == "temp":
+        text = project.dvc("exp", "run", "--temp", "--name", name, *changes)
+    else:
+        project.dvc("exp", "run", "--queue", "--name", name, *changes)
+        project.dvc("queue", "start")
+        wait_for("the queue is done", lambda: not re.search("Queued|Running", project.dvc("queue", "status")), 2)
+        text = project.dvc("queue", "logs", name)
+        project.dvc("queue", "stop", "--kill")
+        project.dvc("queue", "remove", "--all")
+    assert GOES_ON in text
+    assert list(checkpoints.iterdir()) == []
+    project.dvc("exp", "apply", name)
+    files = [*sorted((project.root / "data/train/seed-1").iterdir()), project.root / "metrics/curves/seed-1.tsv"]
+    resumed = [sha256_file(file) for file in files]
+    assert GOES_ON not in project.dvc("repro", "--force", "--single-item", "train@1")
+    assert [sha256_file(file) for file in files] == resumed
 
 
 @pytest.mark.parametrize(

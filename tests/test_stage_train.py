@@ -1,15 +1,17 @@
-"""Stage `train` as DVC runs it: a process of its own, equal runs equal bytes, nothing half-written ever."""
+"""Stage `train` as DVC runs it: a process of its own, equal runs equal bytes, nothing half-written, nothing lost."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ import pytest
 from stages import train
 from tests.engine import topic_sentences, write_data
 from wordlab.artifacts import read_manifest
+from wordlab.checkpoints import STALE_DAYS
 from wordlab.embeddings import Embeddings
 from wordlab.stage import run_stage
 
@@ -43,8 +46,11 @@ def write_params(folder: Path, **changes: object) -> Path:
     return folder
 
 
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}
+def environment(checkpoint_seconds: str = "0.05") -> dict[str, str]:
+    """This process's, with a checkpoint every twentieth of a second."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("DVC_STAGE", "DVC_ROOT")}
+    own = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}", "WORDLAB_CHECKPOINT_SECONDS": checkpoint_seconds}
+    return kept | own
 
 
 def hear_interrupts() -> None:
@@ -52,24 +58,24 @@ def hear_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: str, checkpoint_seconds: str = "0.05") -> subprocess.Popen[bytes]:
+    """Start the stage. What it writes to stderr goes to log.txt."""
     command = [sys.executable, "-m", "stages.train", *arguments]
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=hear_interrupts,
-        text=True,
-    )
+    with (folder / "log.txt").open("w") as log:
+        return subprocess.Popen(
+            command, cwd=folder, env=environment(checkpoint_seconds), stderr=log, preexec_fn=hear_interrupts
+        )
+
+
+def said(folder: Path) -> str:
+    """What the last run has written so far."""
+    return (folder / "log.txt").read_text()
 
 
 def run(folder: Path, *arguments: str) -> tuple[int, str]:
     """Run the stage to its end; returns its exit status and what it wrote to stderr."""
-    process = start(folder, *arguments)
-    _, errors = process.communicate(timeout=300)
-    return process.returncode, errors
+    status = start(folder, *arguments).wait(timeout=300)
+    return status, said(folder)
 
 
 def model_of(folder: Path) -> dict[str, bytes]:
@@ -105,6 +111,7 @@ def test_a_run_writes_model_curve_and_speed(project: Path) -> None:
     assert measured["threads"] == 2 and measured["device"] == "cpu" and measured["seconds"] > 0
     speed = measured["raw_words_per_second"]
     assert speed == pytest.approx(2 * total / measured["seconds"], rel=0.2)
+    assert measured["outcome"] == "finished" and measured["health"]["warnings"] == [] and measured["resumes"] == 0
     assert {"cpu_seconds", "peak_memory_bytes", "raw_words_per_cpu_second", "cpu", "libraries"} <= set(measured)
 
 
@@ -158,66 +165,203 @@ def test_a_missing_input_is_named_with_the_stage_that_writes_it(project: Path) -
     assert refused(project, "--seed", "1").endswith("manifest.json is missing. Run: dvc repro encode")
 
 
-def started(folder: Path) -> subprocess.Popen[str]:
-    """A run of seed 1 that has said what it trains on."""
-    process = start(folder, "--seed", "1")
-    assert process.stderr is not None
-    while "training on the CPU" not in (line := process.stderr.readline()):
-        assert line, "the run ended before it trained"
+def started(folder: Path, checkpoint_seconds: str = "0.05") -> subprocess.Popen[bytes]:
+    """A run of seed 1 that has begun to train."""
+    process = start(folder, "--seed", "1", checkpoint_seconds=checkpoint_seconds)
+    wait_until(process, folder, lambda: "train seed 1: " in said(folder))
     return process
 
 
-def wait_until(process: subprocess.Popen[str], ready: Path | None) -> None:
-    """Until a path exists, or 0.3 seconds; the process must still be running then."""
+def wait_until(process: subprocess.Popen[bytes], folder: Path, ready: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
-    while ready is not None and not ready.exists() and time.monotonic() < deadline:
+    while not ready():
+        assert process.poll() is None and time.monotonic() < deadline, said(folder)
         time.sleep(0.001)
-    if ready is None:
-        time.sleep(0.3)
-    assert process.poll() is None, "the run was over before it could be stopped"
 
 
-@pytest.mark.parametrize("when", ["training", "writing"])
-def test_a_killed_run_leaves_nothing_to_trust_and_the_next_one_is_as_if_it_had_not_been(
-    when: str, project: Path
-) -> None:
-    """While training, nothing is there; while writing, a folder whose name ends in .tmp at most."""
-    if when == "training":
-        write_params(project, epochs=50_000)
-    else:
-        write_data(project, topic_sentences(50), words=[f"word{word_id}" for word_id in range(4000)])
-        write_params(project, dim=2048)
+def checkpoints(folder: Path) -> list[Path]:
+    """Oldest first."""
+    return sorted((folder / ".wordlab/checkpoints").glob("*/*.ckpt"))
+
+
+def kill(process: subprocess.Popen[bytes], folder: Path) -> str:
+    """SIGKILL; returns what the run has said. No output may be there."""
+    assert process.poll() is None, "the run was over before it could be killed"
+    process.kill()
+    process.wait()
+    assert not (folder / "data/train/seed-1").exists() and not (folder / "metrics").exists()
+    return said(folder)
+
+
+def killed(folder: Path, seconds: float) -> str:
+    """A run of seed 1, killed so long after it has written a checkpoint."""
+    known = set(checkpoints(folder))
+    process = started(folder)
+    wait_until(process, folder, lambda: bool(set(checkpoints(folder)) - known))
+    time.sleep(seconds)
+    return kill(process, folder)
+
+
+GOES_ON = "going on from the checkpoint at "
+LONG = 2000
+"""Epochs that take a second or two."""
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """All bytes of a run of LONG epochs."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    write_data(folder, topic_sentences(400))
+    assert run(write_params(folder, epochs=LONG, threads=1), "--seed", "1")[0] == 0
+    return model_of(folder)
+
+
+def test_a_run_killed_while_it_writes_its_model_leaves_nothing_to_trust(project: Path) -> None:
+    """At most a folder whose name ends in .tmp, which the next run removes."""
+    write_data(project, topic_sentences(50), words=[f"word{word_id}" for word_id in range(4000)])
+    write_params(project, dim=2048)
     building = project / "data/train/seed-1.tmp"
     process = started(project)
-    wait_until(process, building if when == "writing" else None)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert not (project / "data/train/seed-1").exists() and not (project / "metrics").exists()
-    assert building.exists() == (when == "writing")
-    if when == "training":
-        write_params(project)
+    wait_until(process, project, building.exists)
+    kill(process, project)
+    assert building.exists()
     assert run(project, "--seed", "1")[0] == 0
     assert not building.exists()
     read_manifest(project / "data/train/seed-1", "train", verify=True)
-    if when == "training":
-        after = model_of(project)
-        assert run(write_params(project), "--seed", "1")[0] == 0
-        assert model_of(project) == after
 
 
-def test_a_run_stopped_from_the_keyboard_ends_at_once_and_writes_nothing(project: Path) -> None:
-    """Told again where need be: numba swallows an interrupt that comes while it loads what it has compiled."""
-    process = started(write_params(project, epochs=50_000))
-    for _ in range(5):
-        wait_until(process, None)
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=6)
-            break
-    _, errors = process.communicate(timeout=10)
-    assert process.returncode in (130, -signal.SIGINT), errors
-    assert "stopped from the keyboard" in errors and "Traceback" not in errors
+def test_killed_again_and_again_it_goes_on_to_the_same_bytes(project: Path, uninterrupted: dict[str, bytes]) -> None:
+    """SIGKILL at random moments; another number of threads at each start."""
+    draw = random.Random(4)
+    for number in range(3):
+        write_params(project, epochs=LONG, threads=1 + number % 2)
+        shown = killed(project, draw.uniform(0, 0.1))
+        assert (GOES_ON in shown) == (number > 0), shown
+    status, errors = run(project, "--seed", "1")
+    assert status == 0 and GOES_ON in errors and "over 4 starts" in errors, errors
+    assert model_of(project) == uninterrupted
+    measured = json.loads((project / "metrics/run/seed-1.json").read_text())
+    assert measured["resumes"] == 3 and measured["checkpoints"]["written"] >= 3
+    assert list((project / ".wordlab/checkpoints").iterdir()) == []
+
+
+def test_killed_while_it_writes_a_checkpoint_it_goes_on_from_the_one_before(project: Path) -> None:
+    write_data(project, topic_sentences(50), words=[f"word{word_id}" for word_id in range(4000)])
+    write_params(project, dim=1024, epochs=60)
+    assert run(project, "--seed", "1")[0] == 0
+    right = model_of(project)
+    shutil.rmtree(project / "data/train")
+    shutil.rmtree(project / "metrics")
+    process = started(project, checkpoint_seconds="0")
+    wait_until(process, project, lambda: len(checkpoints(project)) == 2)
+    half = project / ".wordlab/checkpoints"
+    wait_until(process, project, lambda: bool(list(half.glob("*/*.ckpt.tmp"))))
+    kill(process, project)
+    assert len(list(half.glob("*/*.tmp"))) == 1, "the kill came too late to show anything"
+    status, errors = run(project, "--seed", "1")
+    assert status == 0 and GOES_ON in errors and "damaged" not in errors, errors
+    assert model_of(project) == right
+
+
+def test_a_damaged_checkpoint_is_never_used(project: Path, uninterrupted: dict[str, bytes]) -> None:
+    """The newest: the one before goes on. All: it starts anew."""
+    write_params(project, epochs=LONG, threads=1)
+    killed(project, 0.2)
+    newest = checkpoints(project)[-1]
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    shown = killed(project, 0.1)
+    assert f"{newest.name} is damaged: its SHA-256 differs" in shown and GOES_ON in shown
+    damaged = checkpoints(project)
+    for path in damaged:
+        path.write_bytes(path.read_bytes()[:-100])
+    status, errors = run(project, "--seed", "1")
+    assert status == 0 and errors.count("is damaged") == len(damaged) and GOES_ON not in errors, errors
+    assert model_of(project) == uninterrupted
+
+
+def test_checkpoints_of_other_parameters_are_not_used_and_wait_for_their_return(
+    project: Path, uninterrupted: dict[str, bytes]
+) -> None:
+    killed(write_params(project, epochs=LONG, threads=1), 0.1)
+    left = checkpoints(project)
+    status, errors = run(write_params(project, epochs=50), "--seed", "1")
+    assert status == 0 and GOES_ON not in errors, errors
+    assert "checkpoints of 1 other unfinished trainings take" in errors and f"after {STALE_DAYS} days" in errors
+    assert model_of(project) != uninterrupted
+    assert checkpoints(project) == left
+    status, errors = run(write_params(project, epochs=LONG, threads=1), "--seed", "1")
+    assert status == 0 and GOES_ON in errors
+    assert model_of(project) == uninterrupted
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_asked_to_stop_says_how_far_it_came_and_goes_on_from_there(
+    number: signal.Signals, project: Path, uninterrupted: dict[str, bytes]
+) -> None:
+    """At the usual times between checkpoints, of which there is none until then."""
+    process = started(write_params(project, epochs=LONG, threads=1), checkpoint_seconds="")
+    time.sleep(0.2)
+    process.send_signal(number)
+    assert process.wait(timeout=10) == 128 + number, said(project)
+    by = "from the keyboard" if number == signal.SIGINT else "by SIGTERM"
+    last = said(project).strip().splitlines()[-1]
+    told = re.fullmatch(rf"stopped {by} at (\d+\.\d %) \([\d,]+ of [\d,]+ words\)\. A checkpoint keeps it: .*", last)
+    assert told and "dvc repro" in last, said(project)
+    assert "Traceback" not in said(project)
     assert not (project / "data/train").exists() and not (project / "metrics").exists()
+    status, errors = run(project, "--seed", "1")
+    assert status == 0 and f"{GOES_ON}{told[1]}" in errors, errors
+    assert model_of(project) == uninterrupted
+
+
+def test_a_second_ctrl_c_ends_a_run_at_once(project: Path) -> None:
+    process = started(write_params(project, epochs=LONG, threads=1), checkpoint_seconds="")
+    process.send_signal(signal.SIGSTOP)  # so that both are there before the first segment after them ends
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
+    assert process.wait(timeout=10) in (-signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGINT)
+    assert not (project / "data/train").exists() and not (project / "metrics").exists()
+
+
+def test_a_second_run_of_the_same_waits_and_takes_over_the_model(
+    project: Path, uninterrupted: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As in two experiments at once: each in its own copy, the checkpoints in common."""
+    main = tmp_path_factory.mktemp("main")
+    copies = [main / ".dvc/tmp/exps" / name for name in ("one", "other")]
+    for copy in copies:
+        shutil.copytree(project, copy)
+        write_params(copy, epochs=LONG, threads=1)
+    processes = []
+    for copy in copies:
+        own = environment() | {"DVC_ROOT": str(main)}
+        with (copy / "log.txt").open("w") as log:
+            command = [sys.executable, "-m", "stages.train", "--seed", "1"]
+            processes.append(subprocess.Popen(command, cwd=copy, env=own, stderr=log))
+        wait_until(
+            processes[-1], copy, lambda copy=copy: "train seed 1: " in said(copy) or "waiting for it" in said(copy)
+        )
+    assert f"the same training runs in process {processes[0].pid} already" in said(copies[1])
+    assert [process.wait(60) for process in processes] == [0, 0]
+    assert f"{GOES_ON}100.0 %" in said(copies[1])
+    assert model_of(copies[0]) == model_of(copies[1]) == uninterrupted
+    assert list((main / ".wordlab/checkpoints").iterdir()) == []
+
+
+def test_a_diverged_run_leaves_no_model_but_its_curve_and_what_happened(project: Path) -> None:
+    write_params(project, damping=0, epochs=50)
+    text = re.sub(r"skipgram: 0\.\d+", "skipgram: 10.0", (project / "params.yaml").read_text())
+    (project / "params.yaml").write_text(text)
+    status, errors = run(project, "--seed", "1")
+    assert status == 1 and "error: The training diverged: after " in errors and "Lower train.lr.skipgram" in errors
+    assert not (project / "data/train").exists()
+    measured = json.loads((project / "metrics/run/seed-1.json").read_text())
+    assert measured["outcome"].startswith("The training diverged: ") and measured["outcome"] in errors
+    assert (project / "metrics/curves/seed-1.tsv").read_text().startswith("step\ttokens\tloss\tlr\n")
+    assert list((project / ".wordlab/checkpoints").iterdir()) == []
 
 
 INTERRUPTED = """

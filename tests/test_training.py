@@ -23,13 +23,22 @@ from tests.engine import (
     use_short_segments,
     write_data,
 )
-from wordlab import training
+from wordlab import training, training_run
 from wordlab.artifacts import read_manifest
 from wordlab.config import LearningRates, ModelConfig, TrainConfig, load_params
 from wordlab.errors import ArtifactError, CorpusError, ResourceError
 from wordlab.shards import map_batch, write_batch
 from wordlab.stage import available_cores
-from wordlab.training import CurvePoint, Trained, TrainingData, resolve_threads, save_curve, save_model, train_model
+from wordlab.training import (
+    CurvePoint,
+    Trained,
+    TrainingData,
+    resolve_threads,
+    save_curve,
+    save_model,
+    train_model,
+    training_identity,
+)
 from wordlab.vocab import DICTIONARY_SCHEMA, SamplingTables, Vocab
 
 PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
@@ -125,7 +134,7 @@ def test_curve_is_no_longer_than_it_must_be(tmp_path: Path, monkeypatch: pytest.
     use_short_segments(monkeypatch, 100)
     data = write_data(tmp_path, topic_sentences(300))
     _, long = fit(data)
-    monkeypatch.setattr(training, "CURVE_POINTS", 5)
+    monkeypatch.setattr(training_run, "CURVE_POINTS", 5)
     _, short = fit(data)
     assert 4 <= len(short.curve) <= 6 < 20 < len(long.curve)
     assert short.curve[-1].tokens == long.curve[-1].tokens == data.corpus.num_tokens
@@ -389,3 +398,23 @@ def test_training_reads_every_token_once_an_epoch_in_order(tmp_path: Path, monke
     corpus = [word_id for shard in data.corpus.shards for word_id in shard.ids.tolist()]
     assert [word_id for _, ids in read for word_id in ids] == 2 * corpus
     assert [position for position, _ in read] == np.cumsum([0, *(len(ids) for _, ids in read[:-1])]).tolist()
+
+
+def test_the_identity_of_a_training_holds_all_that_decides_its_bytes(tmp_path: Path) -> None:
+    sentences = topic_sentences(100)
+    data = write_data(tmp_path / "a", sentences)
+    model, train = model_config(), train_config()
+    first = training_identity(data, model, train, 1)
+    assert json.loads(json.dumps(first)) == first
+    assert training_identity(write_data(tmp_path / "b", sentences), model, train, 1) == first
+    others = [
+        training_identity(data, replace(model, window=4), train, 1),
+        training_identity(data, model, replace(train, epochs=2), 1),
+        training_identity(data, model, train, 2),
+        training_identity(data, model, train, 1, engine={"name": "another"}),
+        training_identity(write_data(tmp_path / "c", sentences, subsample_t=0.01), model, train, 1),
+        training_identity(write_data(tmp_path / "d", sentences, shards=2), model, train, 1),
+        training_identity(write_data(tmp_path / "e", sentences, words=[f"w{i}" for i in range(20)]), model, train, 1),
+    ]
+    texts = {json.dumps(identity, sort_keys=True) for identity in (first, *others)}
+    assert len(texts) == 1 + len(others)

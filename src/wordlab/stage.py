@@ -2,39 +2,111 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
+from types import FrameType
 from typing import Any
 
 from tqdm import tqdm
 
 from wordlab.errors import WordlabError
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that ask a stage to stop: Ctrl-C, a scheduler or a DVC that has gone, a terminal that has closed."""
+SAME_STOP_SECONDS = 10.0
+"""A second SIGTERM or SIGHUP within this time counts as the first: a scheduler's goes to every process of a job, so
+that DVC ends too, whose end is another SIGTERM for its stage."""
+
+
+class StoppedError(Exception):
+    """A stage ends because it was asked to; `number` is the signal."""
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.number = number
+
 
 def run_stage(main: Callable[[], None]) -> None:
-    """Call `main`; print a WordlabError as one message without a traceback and exit with status 1."""
-    if "DVC_STAGE" in os.environ:
-        end_with_parent()
+    """Call `main`; print a WordlabError as one message without a traceback and exit with status 1.
+
+    A stage that is stopped exits with 128 and the signal's number, as a shell would say.
+    """
     try:
+        if "DVC_STAGE" in os.environ:
+            end_with_parent()
         main()
     except WordlabError as error:
-        print(f"\nerror: {error}", file=sys.stderr, flush=True)
-        raise SystemExit(1) from None
+        _end(f"error: {error}", 1)
+    except StoppedError as stop:
+        _end(str(stop), 128 + stop.number)
     except KeyboardInterrupt:
-        print("\nstopped from the keyboard", file=sys.stderr, flush=True)
-        raise SystemExit(130) from None
+        _end("stopped from the keyboard", 130)
+
+
+def _end(message: str, status: int) -> None:
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        print(f"\n{message}", file=sys.stderr, flush=True)
+    raise SystemExit(status) from None
 
 
 def end_with_parent() -> None:
-    """Ask the kernel to end this process when the one that started it is gone.
+    """Ask the kernel to send this process a SIGTERM when the one that started it is gone.
 
     A killed DVC would leave its stage running, and the next `dvc repro` would start a second one on the same output.
+    Raises StoppedError where it is gone already, which the kernel does not tell.
     """
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+    if _adopted():
+        raise StoppedError(signal.SIGTERM, "stopped: DVC, which started this stage, is gone")
+
+
+def _adopted() -> bool:
+    """Whether the parent is not the one that started this process, but one that takes over orphans.
+
+    It is of another session then, while DVC starts its stages in its own.
+    """
+    try:
+        return os.getsid(os.getppid()) != os.getsid(0)
+    except ProcessLookupError:
+        return True
+
+
+class StopSignals:
+    """While active, notes the first signal of STOPS in `number` instead of letting it end the process.
+
+    A second Ctrl-C, or a second signal of the others after SAME_STOP_SECONDS, ends the process at once. Ones that this
+    process was started to ignore stay ignored. Only the main thread gets signals; in others this does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._noted = 0.0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            for number in STOPS:
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.number is None:
+            self.number, self._noted = number, time.monotonic()
+        elif number == signal.SIGINT or time.monotonic() - self._noted > SAME_STOP_SECONDS:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
 
 
 def say(message: str) -> None:

@@ -1,46 +1,41 @@
-"""Train one model: epochs over memory-mapped shards, learning rate, loss, progress, in memory of fixed size."""
+"""Train one model: epochs over memory-mapped shards, learning rate, loss, progress, in memory of fixed size.
+
+A training can be taken up again where a checkpoint left it (`wordlab.checkpoints`), to the same bits.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
-import time
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wordlab.artifacts import output_folder, write_atomic, write_manifest
+from wordlab.checkpoints import Checkpoints, code_digest
 from wordlab.config import ModelConfig, Params, TrainConfig
+from wordlab.divergence import DivergedError
+from wordlab.engine import Engine
 from wordlab.errors import ArtifactError, CorpusError
 from wordlab.kernels.cpu import SEGMENT_TOKENS, CpuEngine, memory_bytes
 from wordlab.machine import require_disk, require_memory
 from wordlab.shards import EncodedCorpus
 from wordlab.stage import available_cores, progress
+from wordlab.training_run import CURVE_POINTS, CurvePoint, Run, Trained
 from wordlab.vocab import SamplingTables, Vocab
 
-DIVERGED_LOSS = 2 * math.log(2)
-"""A model that knows nothing gives every prediction a chance of one half, a loss of ln 2."""
+if TYPE_CHECKING:
+    from wordlab.torch_engine.choice import Plan
+
+CPU = {"name": "cpu"}
+"""The CPU engine's description."""
 SAME_WORD_TOKENS = 2
 """Tokens of a micro-batch that may be the same word as a given one, on average."""
-CURVE_POINTS = 400
-"""Rows of the loss curve, at most about this many."""
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """One row of the loss curve: means since the row before."""
-
-    step: int
-    tokens: int
-    """Tokens read so far, before subsampling, all epochs."""
-    loss: float
-    """Mean logistic loss of a prediction, true pairs and noise words alike by their weight; float64."""
-    lr: float
 
 
 @dataclass(frozen=True)
@@ -70,17 +65,6 @@ class TrainingData:
         return cls(vocab, tables, corpus)
 
 
-@dataclass(frozen=True)
-class Trained:
-    """What a training run measured besides the model."""
-
-    curve: list[CurvePoint]
-    seconds: float
-    cpu_seconds: float
-    predictions: float
-    """Sum of the weights of all predictions."""
-
-
 def resolve_threads(threads: int) -> int:
     """`run.threads` -> number of threads: 0 means all cores this process may use."""
     return threads or available_cores()
@@ -102,13 +86,38 @@ def fit_to_vocabulary(train: TrainConfig, counts: NDArray[np.int64], tables: Sam
     return dataclasses.replace(train, block_tokens=block_tokens, batch_tokens=batch_tokens)
 
 
-def train_model(
-    data: TrainingData, model: ModelConfig, train: TrainConfig, seed: int, threads: int, show_progress: bool = True
-) -> tuple[CpuEngine, Trained]:
-    """Train on the CPU. Same data, configuration and seed: same bits, whatever `threads` (1 or more) is.
+def training_identity(
+    data: TrainingData, model: ModelConfig, train: TrainConfig, seed: int, engine: Mapping[str, Any] = CPU
+) -> dict[str, Any]:
+    """All that decides the bytes of a training, for the name of its checkpoints.
 
-    Raises ResourceError before allocating where memory will not suffice, CorpusError where the training diverges.
+    train: with the micro-batches that are used. engine: its `description`.
     """
+    tables = hashlib.sha256(data.tables.keep_probability.tobytes() + data.tables.noise_probability.tobytes())
+    return {
+        "seed": seed,
+        "model": dataclasses.asdict(model),
+        "train": dataclasses.asdict(train),
+        "vocabulary": data.vocab.fingerprint,
+        "sampling": tables.hexdigest(),
+        "encode": data.corpus.fingerprint,
+        "engine": {"segment_tokens": SEGMENT_TOKENS, **engine},
+        "curve_points": CURVE_POINTS,
+        "code": code_digest(),
+    }
+
+
+def open_engine(
+    data: TrainingData, model: ModelConfig, train: TrainConfig, seed: int, threads: int, gpu: Plan | None = None
+) -> Engine:
+    """The engine that trains, its kernels compiled: on the GPU where there is a plan for it, else on the CPU.
+
+    Raises ResourceError before allocating where memory will not suffice.
+    """
+    if gpu is not None:
+        from wordlab.torch_engine import choice  # imports torch, which takes a second
+
+        return choice.open_engine(gpu, data, model, seed)
     train = fit_to_vocabulary(train, data.vocab.counts, data.tables)
     require_memory(
         memory_bytes(model, train, len(data.vocab), threads),
@@ -116,36 +125,47 @@ def train_model(
         "a smaller model.dim, a higher vocab.min_count or a vocab.max_size",
     )
     compile_kernels(model, train)
-    engine = CpuEngine(model, train, data.tables, seed, threads)
-    total = data.corpus.num_tokens
-    curve: list[CurvePoint] = []
-    every = max(1, math.ceil(train.epochs * total / SEGMENT_TOKENS / CURVE_POINTS))
-    loss = weight = predictions = 0.0
-    started, cpu_started = time.perf_counter(), time.process_time()
-    bar = progress(train.epochs * total, "word", f"train seed {seed}", disable=not show_progress)
-    with contextlib.closing(engine), bar:
-        for step, (shard, start, epoch, position) in enumerate(_segments(data.corpus, train.epochs), 1):
-            ids, ends = data.corpus.shards[shard].ids, data.corpus.shards[shard].offsets[1:]
-            _require_word_ids(ids[start : start + SEGMENT_TOKENS], len(data.vocab), shard)
-            part = engine.train_segment(ids, ends, start, position, epoch, total)
-            loss, weight = loss + part[0], weight + part[1]
-            size = min(SEGMENT_TOKENS, len(ids) - start)
-            read = epoch * total + position + size
-            if step % every == 0 or read == train.epochs * total:
-                if weight > 0:
-                    point = CurvePoint(len(curve) + 1, read, loss / weight, engine.learning_rate(read, total))
-                    _require_learning(point, model.arch)
-                    curve.append(point)
-                    bar.set_postfix(loss=f"{point.loss:.4f}", lr=f"{point.lr:.4f}", refresh=False)
-                predictions, loss, weight = predictions + weight, 0.0, 0.0
-            bar.update(size)
-    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
-    if predictions == 0:
-        raise CorpusError(
-            "No pair of words was left to train on. Use more text, raise vocab.subsample_t, or "
-            "set model.window_edges to cut."
-        )
-    return engine, Trained(curve, seconds, cpu_seconds, predictions)
+    return CpuEngine(model, train, data.tables, seed, threads)
+
+
+def train_model(
+    data: TrainingData,
+    model: ModelConfig,
+    train: TrainConfig,
+    seed: int,
+    threads: int,
+    show_progress: bool = True,
+    checkpoints: Checkpoints | None = None,
+    gpu: Plan | None = None,
+) -> tuple[Engine, Trained]:
+    """Train. Same data, configuration, seed and engine: same bits, whatever `threads` (1 or more) is.
+
+    checkpoints: where to go on from, and to leave what an interrupted training has reached; None: nowhere.
+    gpu: train there, as planned.
+    Raises ResourceError before allocating where memory will not suffice, DivergedError where the training leads
+    nowhere, CorpusError where there is nothing to train on, StoppedError where a signal asked for the end.
+    """
+    engine = open_engine(data, model, train, seed, threads, gpu)
+    with contextlib.closing(engine):
+        word_ids = len(data.vocab) if gpu is None else None  # on a GPU they are looked at there
+        run = Run(data.corpus, word_ids, model.arch, engine, checkpoints)
+        try:
+            with progress(
+                run.total, "word", f"train seed {seed}", disable=not show_progress, initial=run.trained.tokens
+            ) as bar:
+                run.to_the_end(bar)
+            return engine, run.finished()
+        except DivergedError as error:
+            error.trained = run.measured()
+            raise
+
+
+def end_checkpoints(checkpoints: Checkpoints, engine: Engine, trained: Trained) -> None:
+    """Remove them, now that the outputs are in place; leave the end to a training of the same that waits for it."""
+    if checkpoints.awaited():
+        checkpoints.write(trained.segments, dataclasses.asdict(trained), engine.read_table())
+    else:
+        checkpoints.remove()
 
 
 def compile_kernels(model: ModelConfig, train: TrainConfig) -> None:
@@ -156,34 +176,13 @@ def compile_kernels(model: ModelConfig, train: TrainConfig) -> None:
     engine.close()
 
 
-def _segments(corpus: EncodedCorpus, epochs: int) -> Iterator[tuple[int, int, int, int]]:
-    """(shard, first token in it, epoch, first token in the corpus) of every segment, in order."""
-    for epoch in range(epochs):
-        before = 0
-        for number, shard in enumerate(corpus.shards):
-            for start in range(0, shard.num_tokens, SEGMENT_TOKENS):
-                yield number, start, epoch, before + start
-            before += shard.num_tokens
+def describe(engine: Engine) -> dict[str, Any]:
+    """What of an engine decides the bits of a model, the parameters aside, with the micro-batches that were used."""
+    sizes = {"block_tokens": engine.train.block_tokens, "batch_tokens": engine.train.batch_tokens}
+    return {"name": "", **sizes, **engine.description}
 
 
-def _require_word_ids(ids: np.ndarray[Any, np.dtype[np.int32]], vocab_size: int, shard: int) -> None:
-    if ids.dtype != np.int32 or ids.min() < 0 or ids.max() >= vocab_size:
-        raise ArtifactError(
-            f"data/encode/ids-{shard:05d}.arrow holds {ids.dtype} from {ids.min()} to {ids.max()}, but word ids are "
-            f"int32 from 0 to {vocab_size - 1}. It belongs to another vocabulary or is damaged. Run: dvc repro encode"
-        )
-
-
-def _require_learning(point: CurvePoint, arch: str) -> None:
-    if not point.loss < DIVERGED_LOSS:
-        raise CorpusError(
-            f"The training diverged: after {point.tokens:,} words the loss is {point.loss:.3g}, where a model that "
-            f"knows nothing has {math.log(2):.3g}. Lower train.lr.{arch} or train.batch_tokens, "
-            f"or raise train.block_negatives.{arch} or train.damping."
-        )
-
-
-def save_model(folder: Path, engine: CpuEngine, data: TrainingData, params: Params, seed: int) -> None:
+def save_model(folder: Path, engine: Engine, data: TrainingData, params: Params, seed: int) -> None:
     """Write data/train/seed-N: vectors, words, manifest. Equal runs write equal bytes."""
     rows = len(data.vocab)
     require_disk(8 * rows * params.model.dim + 64 * rows, folder, "a smaller model.dim or a higher vocab.min_count")
@@ -201,11 +200,7 @@ def save_model(folder: Path, engine: CpuEngine, data: TrainingData, params: Para
             },
             "vocabulary": data.vocab.fingerprint,
             "encode": data.corpus.fingerprint,
-            "engine": {
-                "name": "cpu",
-                "block_tokens": engine.train.block_tokens,
-                "batch_tokens": engine.train.batch_tokens,
-            },
+            "engine": describe(engine),
         }
         write_manifest(building, "train", content)
 

@@ -190,6 +190,24 @@ class CpuEngine:
         return float(getattr(train.lr, self.model.arch) * max(1.0 - progress, train.lr_floor))
 
     @property
+    def description(self) -> dict[str, Any]:
+        """What of the engine decides the bits of a model, the parameters aside."""
+        return {"name": "cpu"}
+
+    @property
+    def segment_tokens(self) -> int:
+        """Tokens of one segment, before subsampling."""
+        return SEGMENT_TOKENS
+
+    def read_table(self) -> NDArray[np.float32]:
+        """All rows, (2V + 2, D), as they are: no copy."""
+        return self.table
+
+    def load_table(self, table: NDArray[np.float32]) -> None:
+        """Take over all rows, (2V + 2, D). The kernels hold the address of `self.table`, which stays."""
+        self.table[:] = table
+
+    @property
     def input_vectors(self) -> NDArray[np.float32]:
         """View of shape (V, dim)."""
         return self.table[: self.vocab_size, : self.model.dim]
