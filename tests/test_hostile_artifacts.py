@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from tests.fuzz.arrow_files import words_with, written
 from tests.helpers import make_model_folder
 from wordlab import word2vec_format
+from wordlab.counting import build_vocab
 from wordlab.embeddings import Embeddings
+from wordlab.encoding import encode_corpus
 from wordlab.errors import ArtifactError
 from wordlab.rawtext import corpus_files
 from wordlab.shards import DICTIONARY_SCHEMA, SENTENCES_SCHEMA, EncodedCorpus, map_batch, map_sentences, string_buffers
@@ -251,6 +253,20 @@ def test_a_manifest_that_lists_no_file_names_is_refused(tmp_path: Path, name: st
     file_of(tmp_path, json.dumps(manifest).encode(), "manifest.json")
     with pytest.raises(ArtifactError, match="Run: dvc repro encode"):
         EncodedCorpus.open(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["num_tokens", "num_sentences", "shards"])
+def test_a_manifest_that_does_not_count_is_refused(tmp_path: Path, key: str) -> None:
+    manifest = {"format": 1, "stage": "tokenize", "files": {}, "num_tokens": 1, "num_sentences": 1, "shards": []}
+    file_of(tmp_path, json.dumps(manifest | {key: "1"}).encode(), "manifest.json")
+    for read in (
+        lambda: build_vocab(tmp_path, None, tmp_path),
+        lambda: encode_corpus(tmp_path, Path(), None, tmp_path),
+    ):
+        with pytest.raises(
+            ArtifactError, match=r"does not count shards, tokens and sentences\. Run: dvc repro tokenize"
+        ):
+            read()  # type: ignore[no-untyped-call]
 
 
 def test_a_manifest_without_a_vocabulary_is_refused(tmp_path: Path) -> None:

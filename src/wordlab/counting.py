@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from wordlab.artifacts import fingerprint, output_folder, read_manifest, write_atomic, write_manifest
+from wordlab.artifacts import fingerprint, output_folder, write_atomic, write_manifest
 from wordlab.config import VocabConfig
 from wordlab.errors import CorpusError
-from wordlab.shards import DICTIONARY_SCHEMA, map_batch
+from wordlab.shards import DICTIONARY_SCHEMA, map_batch, read_tokens_manifest
 from wordlab.stage import progress
 from wordlab.vocab import SamplingTables, Vocab
 from wordlab.wordtable import WordTable
@@ -24,7 +24,7 @@ def build_vocab(tokenize_folder: Path, config: VocabConfig, out_folder: Path) ->
 
     Raises CorpusError if fewer than two words are left.
     """
-    manifest = read_manifest(tokenize_folder, "tokenize")
+    manifest = read_tokens_manifest(tokenize_folder)
     words, counts = merge_dictionaries(tokenize_folder, len(manifest["shards"]))
     vocab, dropped = select_words(words, counts, config)
     content = {

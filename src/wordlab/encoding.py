@@ -10,10 +10,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from wordlab.artifacts import fingerprint, output_folder, read_manifest, write_manifest
+from wordlab.artifacts import fingerprint, output_folder, write_manifest
 from wordlab.config import EncodeConfig
 from wordlab.errors import ArtifactError
-from wordlab.shards import DICTIONARY_SCHEMA, map_batch, map_sentences, write_sentences
+from wordlab.shards import DICTIONARY_SCHEMA, map_batch, map_sentences, read_tokens_manifest, write_sentences
 from wordlab.stage import progress
 from wordlab.vocab import Vocab, vocabulary_tokens
 from wordlab.wordtable import WordTable
@@ -26,7 +26,7 @@ def encode_corpus(tokenize_folder: Path, words_path: Path, config: EncodeConfig,
 
     Raises ArtifactError if the vocabulary was counted from other tokens.
     """
-    manifest = read_manifest(tokenize_folder, "tokenize")
+    manifest = read_tokens_manifest(tokenize_folder)
     vocab = Vocab.load(words_path)
     _check_vocabulary_is_of_tokens(tokenize_folder, manifest, words_path)
     shards: list[dict[str, int]] = []

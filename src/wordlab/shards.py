@@ -177,6 +177,18 @@ def _damaged_as_error(path: Path, stage: str) -> Iterator[None]:
         raise ArtifactError(f"{path} is damaged: {error}. Run: dvc repro {stage}") from None
 
 
+def read_tokens_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of stage tokenize, with the numbers in it that later stages count on. Raises ArtifactError."""
+    manifest = read_manifest(folder, "tokenize")
+    numbers = [manifest.get(key) for key in ("num_tokens", "num_sentences")]
+    if not isinstance(manifest.get("shards"), list) or not all(type(number) is int for number in numbers):
+        raise ArtifactError(
+            f"{Path(folder) / MANIFEST} is damaged: it does not count shards, tokens and sentences. "
+            "Run: dvc repro tokenize"
+        )
+    return manifest
+
+
 @dataclass(frozen=True)
 class Shard:
     """One mapped shard. ids: int32, shape (num_tokens,). offsets: int64, shape (num_sentences + 1,)."""

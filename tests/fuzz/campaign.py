@@ -30,6 +30,7 @@ from pathlib import Path
 from tests.fuzz import mutations
 from tests.fuzz.reader import Execution, Reader, make_input
 from wordlab.errors import WordlabError
+from wordlab.stage import end_with_parent
 
 HANG_SECONDS = 30.0
 """A single execution may take this long on a busy machine before it is ended."""
@@ -120,6 +121,7 @@ def _end_child(work: object) -> None:
     """Call `work` and leave the process for good, without what this process' parent has registered for its end."""
     status = 1
     try:
+        end_with_parent()
         work()  # type: ignore[operator]
         status = 0
     except BaseException:  # noqa: BLE001 - a child must not go on as its parent

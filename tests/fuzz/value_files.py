@@ -20,7 +20,7 @@ from wordlab.config import Params, load_params
 from wordlab.embeddings import _load_folder
 from wordlab.errors import ConfigError
 from wordlab.rawtext import corpus_files
-from wordlab.shards import EncodedCorpus, write_sentences
+from wordlab.shards import EncodedCorpus, read_tokens_manifest, write_sentences
 
 ROOT = Path(__file__).parents[2]
 
@@ -187,6 +187,7 @@ def _manifest_seeds(folder: Path) -> list[bytes]:
         "download": {
             "corpus": {"name": "x", "own": False, "files": [{"path": "text", "format": "text", "size_bytes": 7}]}
         },
+        "tokenize": {"num_tokens": 3, "num_sentences": 2, "shards": [{"num_tokens": 3}]},
         "vocab": {},
     }
     seeds = []
@@ -211,6 +212,8 @@ def _open_manifest(folder: Path) -> Execution:
             return f"{len(EncodedCorpus.open(corpus).shards)} shards"
         if b'"download"' in data:
             return f"a corpus of {len(corpus_files(folder, folder / 'source'))} files"
+        if b'"tokenize"' in data:
+            return f"{len(read_tokens_manifest(corpus)['shards'])} shards of tokens"
         read_manifest(corpus, "vocab", verify=True)
         return "a manifest"
 
