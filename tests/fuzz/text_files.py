@@ -190,7 +190,8 @@ def _open_sets(folder: Path) -> Execution:
         format = formats[data[0] % 4 if data else 0]
         replace_file(path, data[1:])
         items = read_evaluation_set(path, format)
-        assert items and all(isinstance(item, Question | Pair) and all(item[1:3]) for item in items)
+        words = [item[1:] if isinstance(item, Question) else item[:2] for item in items]
+        assert words and all(isinstance(item, Question | Pair) for item in items) and all(map(all, words))
         assert all(np.isfinite(item.score) for item in items if isinstance(item, Pair))
         return format
 
