@@ -64,8 +64,8 @@ def main() -> None:
         print(line(reader, found, by_coverage), flush=True)
         for finding, number in (*found.findings.items(), *(by_coverage.findings.items() if by_coverage else ())):
             print(f"    input {number}: {finding}", flush=True)
-    if arguments.result:
-        write_json(arguments.result, described(results, arguments))
+        if arguments.result:  # after each reader: a campaign takes long
+            write_json(arguments.result, described(results, arguments))
     if any(found.findings or (other and other.findings) for found, other in results.values()):
         sys.exit(1)
 
