@@ -6,12 +6,14 @@ does it to all stages, and at random moments, and to the whole pipeline (tests/s
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -179,10 +181,19 @@ def test_what_is_no_folder_is_not_replaced_by_one(link: bool, tmp_path: Path) ->
     assert file.read_text() == "yours" and not (tmp_path / "out.tmp").exists()
 
 
+@pytest.mark.parametrize(("starter", "status"), [("os.getppid()", 0), ("os.getpid()", 1)])
+def test_a_worker_ends_when_its_starter_was_killed_before_it_began(starter: str, status: int) -> None:
+    """It would wait for ever: found by the soak, a kill while tokenize started its workers."""
+    code = f"import os; from wordlab.parallel import _end_with_starter; _end_with_starter({starter})"
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=60).returncode == status
+
+
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
-    """The first three stages, each as its own process."""
-    return Workbench(tmp_path_factory.mktemp("bench"), STAGES[:3])
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
+    """The first three stages."""
+    with contextlib.closing(Workbench(tmp_path_factory.mktemp("bench"), STAGES[:3])) as bench:
+        yield bench
 
 
 TOKENIZE, VOCAB = STAGES[1:3]

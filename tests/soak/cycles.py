@@ -31,7 +31,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "vocab.subsample_t": (0.001, 0.01),
     "model.arch": ("skipgram", "cbow"),
     "model.dim": (8, 12),
-    "train.epochs": (2, 3000),
+    "train.epochs": (2, 1000),
     "evaluate.neighbors_count": (3, 5),
     "report.map_words": (10, 12),
     "run.threads": (1, 2),
@@ -262,7 +262,7 @@ def kill_pipeline(base: Path, points: int, seed: int) -> Cycles:
     draw = random.Random(seed)
     pipeline, done = Pipeline(base), Cycles(seed)
     variant: dict[str, Any] = {key: values[0] for key, values in CHOICES.items()} | {"text": TEXTS[0]}
-    variant |= {"seeds": [1, 2], "train.epochs": 3000}
+    variant |= {"seeds": [1, 2], "train.epochs": 1000}
     started = time.monotonic()
     pipeline.set(variant)
     begun = time.monotonic()

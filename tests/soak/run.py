@@ -8,6 +8,7 @@ A part that is not run keeps its figures in the file. Ends with status 1 if anyt
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import random
 import tempfile
@@ -80,28 +81,30 @@ def chosen_stages(options: argparse.Namespace) -> Iterator[Stage]:
 
 
 def random_kills(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    bench = Workbench(folder)
-    return as_result([kills.kill_at_random(bench, stage, options.points, options.seed) for stage in told(options)])
+    with contextlib.closing(Workbench(folder)) as bench:
+        return as_result([kills.kill_at_random(bench, stage, options.points, options.seed) for stage in told(options)])
 
 
 def boundary_kills(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     if reason := unavailable():
-        return {"skipped": reason, "tallies": [], "problems": []}
-    bench = Workbench(folder)
-    return as_result([kills.kill_at_boundaries(bench, stage, options.most, options.seed) for stage in told(options)])
+        return as_result([]) | {"skipped": {"kills before a change of files": reason}}
+    with contextlib.closing(Workbench(folder)) as bench:
+        return as_result(
+            [kills.kill_at_boundaries(bench, stage, options.most, options.seed) for stage in told(options)]
+        )
 
 
 def all_faults(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    bench = Workbench(folder)
-    skipped = {"injected faults": unavailable(), "tmpfs": faults.may_mount(bench.work)}
-    tallies: list[Tally] = []
-    for stage in told(options):
-        if not skipped["injected faults"]:
-            tallies += [faults.inject(bench, stage, kind, options.most, options.seed) for kind in faults.INJECTED]
-        if not skipped["tmpfs"]:
-            tallies.append(faults.fill_tmpfs(bench, stage, min(options.most, 20), options.seed))
-        tallies.append(faults.limit_file_size(bench, stage, min(options.most, 20), options.seed))
-        tallies.append(faults.jump_clock(bench, stage, min(options.most, 6), options.seed))
+    with contextlib.closing(Workbench(folder)) as bench:
+        skipped = {"injected faults": unavailable(), "tmpfs": faults.may_mount(bench.work)}
+        tallies: list[Tally] = []
+        for stage in told(options):
+            if not skipped["injected faults"]:
+                tallies += [faults.inject(bench, stage, kind, options.most, options.seed) for kind in faults.INJECTED]
+            if not skipped["tmpfs"]:
+                tallies.append(faults.fill_tmpfs(bench, stage, min(options.most, 20), options.seed))
+            tallies.append(faults.limit_file_size(bench, stage, min(options.most, 20), options.seed))
+            tallies.append(faults.jump_clock(bench, stage, min(options.most, 6), options.seed))
     return as_result(tallies) | {"skipped": {what: why for what, why in skipped.items() if why}}
 
 

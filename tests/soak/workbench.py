@@ -130,6 +130,12 @@ class Workbench:
             shutil.copytree(self.work, self._snapshots / name, symlinks=True)
         self.expected = digests(self._snapshots / "new")
 
+    def close(self) -> None:
+        """End the server of warm processes."""
+        if self._warm:
+            self._warm.close()
+            self._warm = None
+
     def set_params(self, changes: dict[str, Any]) -> None:
         """Write params.yaml: the repository's with the settings above and `changes`."""
         shutil.copy(self._code / "params.yaml", self.work)
