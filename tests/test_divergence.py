@@ -59,13 +59,13 @@ def test_a_loss_that_rises_from_pass_to_pass_is_told_and_then_stops(capsys: pyte
     loss, tokens = 0.4, 2000
     with pytest.raises(DivergedError) as error:
         for _ in range(100):
-            loss, tokens = min(loss * 1.02, 1.0), tokens + 100
+            loss, tokens = min(loss * 1.03, 1.0), tokens + 100
             seen.see_point(tokens, loss)
     assert len(seen.warnings) == 1 and seen.warnings[0].startswith("rising loss: after ")
     shown = capsys.readouterr().err
     assert shown.count("WARNING: rising loss") == 1
     message = str(error.value)
-    assert "over the last pass of the corpus the loss was 1.1" in message and "times that before" in message
+    assert "over the last pass of the corpus the loss was 1.2" in message and "times that before" in message
     for text in (shown.strip(), message):
         assert text.endswith(
             "Lower train.lr.cbow or train.batch_tokens, or raise train.block_negatives.cbow or train.damping."

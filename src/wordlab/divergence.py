@@ -23,7 +23,7 @@ KNOWS_NOTHING = math.log(2)
 NOTHING = f"where a model that knows nothing has {KNOWS_NOTHING:.3g}"
 DIVERGED_LOSS = 2 * KNOWS_NOTHING
 """A mean since the last row of the curve."""
-RISE_STOPS, RISE_WARNS = 1.15, 1.03
+RISE_STOPS, RISE_WARNS = 1.25, 1.1
 """Mean loss over the last pass of the corpus as a multiple of that over the pass before it. Both cover the same text,
 so that a text that gets harder towards its end raises neither."""
 LONG_ROW, USUAL = 100.0, "usual are 20 or less"
