@@ -63,7 +63,7 @@ def test_nothing_is_no_value(tmp_path: Path) -> None:
 
 
 COUNTS = [
-    *("epochs", "block_tokens", "batch_tokens", "dim", "window", "negatives", "shard_bytes"),
+    *("epochs", "block_tokens", "train.batch_tokens", "dim", "window", "negatives", "shard_bytes"),
     *("vocab_size", "sample_bytes", "min_count", "max_size", "shard_tokens", "restrict_vocab", "neighbors_count"),
     *("map_words", "threads", "workers", "block_negatives.skipgram", "block_negatives.cbow"),
 ]

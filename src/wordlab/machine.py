@@ -35,21 +35,21 @@ def peak_memory_bytes() -> int:
 def choose_device(wanted: str, root: Path = Path("/")) -> tuple[str, str]:
     """The device to train on, "cpu" or "cuda", and a sentence saying why, to be shown to the user.
 
+    "cuda" means that a driver is here. Whether torch can use it is found out by `torch_engine.choice.plan_gpu`.
     wanted: `run.device` of params.yaml, one of auto, cpu, cuda.
-    Raises ResourceError if `cuda` is wanted and cannot be had.
+    Raises ResourceError if `cuda` is wanted and there is no GPU.
     """
     cores = f"{available_cores()} cores of {cpu_model(root)}"
     if wanted == "cpu":
         return "cpu", f"training on the CPU, {cores}: run.device is cpu"
     gpu = nvidia_gpu(root)
+    if gpu:
+        return "cuda", f"training on {gpu}: run.device is {wanted}"
     if wanted == "cuda":
-        found = f"{gpu} is here, but this version of wordlab trains on the CPU only" if gpu else "no NVIDIA GPU is here"
         raise ResourceError(
-            f"params.yaml: run.device is cuda, which cannot be had: {found}. "
+            "params.yaml: run.device is cuda, which cannot be had: no NVIDIA GPU is here. "
             "Set run.device to auto or cpu, for instance: dvc exp run -S run.device=cpu"
         )
-    if gpu:
-        return "cpu", f"training on the CPU, {cores}, and NOT on {gpu}: this version of wordlab trains on the CPU only"
     return "cpu", f"training on the CPU, {cores}: no NVIDIA GPU is here"
 
 

@@ -1,0 +1,121 @@
+"""A training on the GPU: kernels, micro-batch and memory, decided from the parameters before anything is allocated."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wordlab.config import CudaConfig, ModelConfig, TrainConfig
+from wordlab.errors import ResourceError
+from wordlab.machine import in_units
+from wordlab.torch_engine.engine import SEGMENT_TOKENS, TorchEngine, engine_bytes
+from wordlab.torch_engine.feeding import AHEAD, Feed, feed_bytes
+from wordlab.torch_engine.gpu import Gpu, choose_kernels, find_gpu
+from wordlab.torch_engine.layout import Layout, Tables
+from wordlab.training import TrainingData, fit_to_vocabulary
+
+DEVICE = "cuda"
+SAME_WORD_TOKENS = 0.8
+"""Tokens of a micro-batch that may be the same word as a given one, on average, where the size is chosen here."""
+LARGEST_BATCH = 8192
+"""No micro-batch is made larger than this by itself: it keeps a large GPU busy, and more would only cost quality."""
+SPARE_BYTES = 1 << 29
+"""Left free beside what is counted: code, cuBLAS, the allocator's fragments."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done on the GPU."""
+
+    layout: Layout
+    train: TrainConfig
+    """With the micro-batch that will be used."""
+    kernels: str
+    deterministic: bool
+    resident: bool
+    """The whole corpus will lie on the device."""
+    need_bytes: int
+    reason: str
+    """A sentence for the user: device, memory, kernels and why."""
+
+
+def plan_gpu(
+    wanted: str, data: TrainingData, model: ModelConfig, train: TrainConfig, cuda: CudaConfig
+) -> tuple[Plan | None, str]:
+    """What to do on the GPU, or None where the CPU has to do; and a sentence for the user.
+
+    wanted: run.device, auto or cuda. Raises ResourceError where the GPU is too small, or `cuda` cannot be had.
+    """
+    gpu = find_gpu()
+    if isinstance(gpu, Gpu):
+        train = batch_for_gpu(train, cuda, data.vocab.counts, data.tables)
+        train = fit_to_vocabulary(train, data.vocab.counts, data.tables)
+        plan = make_plan(gpu, data, model, train, cuda)
+        return plan, plan.reason
+    if wanted == "cuda":
+        raise ResourceError(
+            f"params.yaml: run.device is cuda, which cannot be had: {gpu}. "
+            "Or set run.device to auto or cpu, for instance: dvc exp run -S run.device=cpu"
+        )
+    return None, f"training on the CPU, and NOT on the GPU that is here: {gpu}"
+
+
+def batch_for_gpu(train: TrainConfig, cuda: CudaConfig, counts: NDArray[np.int64], tables: Tables) -> TrainConfig:
+    """`train` with the micro-batch for a GPU: cuda.batch_tokens, or as many tokens as do no harm.
+
+    Words that meet themselves in a micro-batch are what costs quality (docs/LOG.md): their expected number is
+    batch_tokens * sum of p^2, p a word's share of the kept tokens. Never fewer than train.batch_tokens.
+    """
+    kept = counts * tables.keep_probability.astype(np.float64)
+    share = kept / kept.sum()
+    harmless = int(SAME_WORD_TOKENS / float((share**2).sum()))
+    size = cuda.batch_tokens or max(train.batch_tokens, min(harmless, LARGEST_BATCH))
+    blocks = max(1, size // train.block_tokens)
+    return dataclasses.replace(train, batch_tokens=blocks * train.block_tokens)
+
+
+def make_plan(gpu: Gpu, data: TrainingData, model: ModelConfig, train: TrainConfig, cuda: CudaConfig) -> Plan:
+    """Kernels and memory. train: with its micro-batch fitted. Raises ResourceError where the GPU is too small."""
+    layout = Layout.of(model, train, len(data.vocab), cuda.products)
+    kernels, reason = choose_kernels(gpu, layout.depth, max(layout.block_tokens, layout.context))
+    if kernels == "torch" and cuda.products == "tf32x3":
+        layout = dataclasses.replace(layout, products="float32")
+    shard_tokens = [shard.num_tokens for shard in data.corpus.shards]
+    engine = engine_bytes(layout, SEGMENT_TOKENS, kernels, cuda.deterministic) + SPARE_BYTES
+    resident = engine + feed_bytes(shard_tokens, SEGMENT_TOKENS, True) <= gpu.free_bytes
+    need = engine + feed_bytes(shard_tokens, SEGMENT_TOKENS, resident)
+    if need > gpu.free_bytes:
+        raise ResourceError(
+            f"{2 * len(data.vocab):,} vectors of {model.dim} numbers need {in_units(need)} on the GPU, but {gpu.name} "
+            f"has {in_units(gpu.free_bytes)} of {in_units(gpu.total_bytes)} free. Close other programs that use it, "
+            "use a smaller model.dim, a higher vocab.min_count or a vocab.max_size, or train on the CPU: "
+            "dvc exp run -S run.device=cpu"
+        )
+    place = "the whole corpus on the device" if resident else f"{AHEAD + 1} segments of the corpus on the device"
+    sentence = (
+        f"training on {gpu.name}, {in_units(need)} of the {in_units(gpu.free_bytes)} that are free, {place}; "
+        f"{'Triton' if kernels == 'triton' else 'plain torch'}: {reason}; {train.batch_tokens:,} tokens from the same "
+        f"vectors; {'the same bits in every run here' if cuda.deterministic else 'fast, bits vary from run to run'}"
+    )
+    return Plan(layout, train, kernels, cuda.deterministic, resident, need, sentence)
+
+
+def open_engine(plan: Plan, data: TrainingData, model: ModelConfig, seed: int) -> TorchEngine:
+    """Allocate what was planned."""
+    device = torch.device(DEVICE)
+    feed = Feed([shard.ids for shard in data.corpus.shards], SEGMENT_TOKENS, device, plan.resident)
+    return TorchEngine(
+        model,
+        plan.train,
+        data.tables,
+        seed,
+        device=device,
+        kernels=plan.kernels,
+        deterministic=plan.deterministic,
+        products=plan.layout.products,
+        feed=feed,
+    )

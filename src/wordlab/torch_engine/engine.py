@@ -1,0 +1,177 @@
+"""The torch engine: a model's table on a device, and what moves it there. The interface is the CPU engine's.
+
+Same rule, same random choices: with the same `batch_tokens` and the same segments it takes the CPU engine's steps, up
+to the rounding of float32. What differs is `SEGMENT_TOKENS`: windows are cut at the ends of other segments.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wordlab.config import ModelConfig, TrainConfig
+from wordlab.errors import ArtifactError
+from wordlab.torch_engine.draws import alias_table, initial_vectors, keep_thresholds
+from wordlab.torch_engine.feeding import Feed
+from wordlab.torch_engine.layout import Layout, Products, Tables
+from wordlab.torch_engine.runners import UNROLL, Runner, TritonRunner
+from wordlab.torch_engine.segments import Drawing, cut_into_blocks
+
+SEGMENT_TOKENS = 1 << 20
+"""Tokens of one segment, before subsampling: a few milliseconds of work, beside which the wait at its end is short."""
+
+
+class TorchEngine:
+    """A model being trained by torch: its table and its runner."""
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        train: TrainConfig,
+        tables: Tables,
+        seed: int,
+        *,
+        device: str | torch.device,
+        kernels: str = "torch",
+        deterministic: bool = True,
+        products: Products = "float32",
+        segment_tokens: int = SEGMENT_TOKENS,
+        feed: Feed | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Start from random input rows and zero output rows.
+
+        kernels: "torch" or "triton".   feed: brings the ids of a corpus; without it they are copied when asked for.
+        dtype: float64 makes an exact witness of the torch kernels.
+        """
+        self.model, self.train, self.seed = model, train, seed
+        self.device, self.segment_tokens = torch.device(device), segment_tokens
+        self.layout = Layout.of(model, train, len(tables.keep_probability), products)
+        torch.set_float32_matmul_precision("high" if products == "tf32" else "highest")
+        layout = self.layout
+        self.table = torch.zeros((layout.table_rows, layout.depth), dtype=dtype, device=self.device)
+        initial_vectors(seed, self.table[: layout.vocab_size, : layout.dim])
+        accept, alias = alias_table(tables.noise_probability)
+        thresholds = keep_thresholds(tables.keep_probability)
+        on_device = [torch.from_numpy(array).to(self.device) for array in (thresholds, accept, alias)]
+        self._drawing = Drawing(seed, *on_device)
+        kind = TritonRunner if kernels == "triton" else Runner
+        self._runner = kind(layout, self.table, segment_tokens, deterministic)
+        self._feed = feed
+        self.description: dict[str, Any] = {
+            "name": "torch",
+            "device": torch.cuda.get_device_name(self.device) if self.table.is_cuda else "cpu",
+            "kernels": kernels,
+            "deterministic": deterministic,
+            "products": products,
+            "segment_tokens": segment_tokens,
+        }
+
+    def train_segment(
+        self,
+        ids: NDArray[np.int32] | Tensor,
+        ends: NDArray[np.int64],
+        start: int,
+        position: int,
+        epoch: int,
+        tokens_total: int,
+    ) -> tuple[float, float]:
+        """Train on up to `segment_tokens` tokens of a shard, from token `start` on.
+
+        ids, ends: the whole shard; ids may lie on the device.   position: of token `start` in the corpus.
+        tokens_total: tokens of the corpus. Returns the weighted sum of losses and the sum of weights.
+        Raises ArtifactError where an id is no word's.
+        """
+        size = min(self.segment_tokens, len(ids) - start)
+        segment = self._on_device(ids, start, size, position)
+        self._require_word_ids(segment, position)
+        first, last = np.searchsorted(ends, (start, start + size), side="right")
+        inside = torch.from_numpy(ends[first : last + 1] - start).to(self.device)
+        blocks = cut_into_blocks(segment, inside, position, epoch, self._drawing, self.layout)
+        if blocks.kept == 0:
+            return 0.0, 0.0
+        batches = len(blocks.rows) // self.layout.batch_blocks
+        read = epoch * tokens_total + position + size * (np.arange(batches) / batches)
+        return self._runner.run(blocks, self._rates(read, tokens_total).astype(np.float32))
+
+    def _on_device(self, ids: NDArray[np.int32] | Tensor, start: int, size: int, position: int) -> Tensor:
+        if isinstance(ids, Tensor):
+            return ids[start : start + size]
+        if self._feed is not None:
+            return self._feed.take(position)
+        return torch.from_numpy(np.array(ids[start : start + size])).to(self.device)
+
+    def _require_word_ids(self, ids: Tensor, position: int) -> None:
+        """An index out of range would stop the GPU for the whole process."""
+        low, high = torch.stack(torch.aminmax(ids)).tolist()
+        if ids.dtype != torch.int32 or low < 0 or high >= self.layout.vocab_size:
+            raise ArtifactError(
+                f"data/encode holds {ids.dtype} from {low} to {high} in {len(ids):,} tokens from token {position:,} "
+                f"on, but word ids are int32 from 0 to {self.layout.vocab_size - 1}. It belongs to another vocabulary "
+                "or is damaged. Run: dvc repro encode"
+            )
+
+    def learning_rate(self, tokens_read: int, tokens_total: int) -> float:
+        """Learning rate after `tokens_read` of epochs * `tokens_total` tokens."""
+        return float(self._rates(np.array(tokens_read), tokens_total))
+
+    def _rates(self, read: NDArray[Any], tokens_total: int) -> NDArray[np.float64]:
+        progress = read / (self.train.epochs * tokens_total)
+        rates: NDArray[np.float64] = getattr(self.train.lr, self.model.arch) * np.maximum(
+            1.0 - progress, self.train.lr_floor
+        )
+        return rates
+
+    def read_table(self) -> NDArray[np.float32]:
+        """All rows, copied to the host, (2V + 3, depth)."""
+        copied: NDArray[np.float32] = self.table.cpu().numpy()
+        return copied
+
+    def load_table(self, table: NDArray[np.float32]) -> None:
+        """Take over all rows, of the shape of `read_table`."""
+        self.table.copy_(torch.from_numpy(table))
+
+    @property
+    def input_vectors(self) -> NDArray[np.float32]:
+        """Copy on the host, (V, dim)."""
+        return self._rows(0)
+
+    @property
+    def output_vectors(self) -> NDArray[np.float32]:
+        """Copy on the host, (V, dim)."""
+        return self._rows(self.layout.vocab_size + 1)
+
+    def _rows(self, first: int) -> NDArray[np.float32]:
+        rows = self.table[first : first + self.layout.vocab_size, : self.layout.dim]
+        copied: NDArray[np.float32] = rows.to("cpu", torch.float32).contiguous().numpy()
+        return copied
+
+    @property
+    def peak_bytes(self) -> int:
+        """Most memory of the GPU that torch has held for tensors so far; 0 on a CPU."""
+        return torch.cuda.max_memory_allocated(self.device) if self.table.is_cuda else 0
+
+    def close(self) -> None:
+        """End the thread that brings ids."""
+        if self._feed is not None:
+            self._feed.close()
+
+
+def engine_bytes(layout: Layout, segment_tokens: int, kernels: str, deterministic: bool) -> int:
+    """Device memory that an engine takes, the corpus aside: tables, a segment, a micro-batch, rounded up."""
+    row = 4 * layout.depth
+    table = layout.table_rows * (row + (4 if kernels == "torch" else 8)) + 20 * layout.vocab_size
+    blocks = layout.blocks_of(segment_tokens) + UNROLL * layout.batch_blocks
+    places = blocks * layout.block_rows
+    segment = 100 * segment_tokens + 12 * places + 12 * blocks * layout.block_tokens
+    if deterministic:
+        segment += (60 if kernels == "torch" else 40) * places
+    # plain torch keeps rows, both sums of steps, and their copies in float64 or int64
+    copies = 1 if kernels == "triton" else 9 if deterministic else 4
+    scores = 0 if kernels == "triton" else 40 * layout.block_rows * layout.block_tokens
+    batch = layout.batch_blocks * (copies * layout.block_rows * row + scores)
+    return table + segment + batch

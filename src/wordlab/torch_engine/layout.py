@@ -1,0 +1,151 @@
+"""What the parts of the torch engine hand to one another: sizes, the table's rows, and a segment cut into blocks.
+
+Letters in names and shapes, as in kernels/layout.py:
+    B   targets of a block        W   window        C   context positions, B + 2W        N   noise words of a block
+    P   padding rows: 1 with window_edges: pad, else 0        R   rows that a block moves: B + C + P + N
+    D   depth
+
+Rows of the table: 0..V-1 input vectors, V padding as input, V+1..2V output vectors, 2V+1 padding as output. Row 2V+2 is
+`nothing`: zeros, read where there is no token and moved by zeros only, so that no kernel has to leave out a place.
+
+The rows of a block, in this order (R,):
+    skip-gram   targets as input · context as output · padding as output · noise words as output
+    CBOW        targets as output · context as input · padding as input · noise words as output
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wordlab.config import ModelConfig, TrainConfig
+
+LANES = 16
+"""Rows of the table are this many numbers or a multiple of it apart: whole sectors of the GPU's memory."""
+Products = Literal["float32", "tf32x3", "tf32", "bf16"]
+"""How matrix products are computed. Vectors and sums are float32 in all of them."""
+
+
+class Tables(Protocol):
+    """What `wordlab.vocab.SamplingTables` has; said apart from it, since that module needs pyarrow."""
+
+    @property
+    def keep_probability(self) -> NDArray[np.float32]: ...
+
+    @property
+    def noise_probability(self) -> NDArray[np.float64]: ...
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All numbers of a run that its kernels need."""
+
+    cbow: bool
+    undivided: bool
+    """cbow_gradient: word2vec."""
+    window_edges: Literal["cut", "drop", "pad"]
+    window: int
+    negatives: int
+    block_tokens: int
+    noise_words: int
+    batch_blocks: int
+    """Blocks in one micro-batch."""
+    damping: float
+    dim: int
+    vocab_size: int
+    products: Products
+
+    @classmethod
+    def of(cls, model: ModelConfig, train: TrainConfig, vocab_size: int, products: Products) -> Layout:
+        return cls(
+            cbow=model.arch == "cbow",
+            undivided=model.cbow_gradient == "word2vec",
+            window_edges=model.window_edges,
+            window=model.window,
+            negatives=model.negatives,
+            block_tokens=train.block_tokens,
+            noise_words=getattr(train.block_negatives, model.arch),
+            batch_blocks=train.batch_tokens // train.block_tokens,
+            damping=train.damping,
+            dim=model.dim,
+            vocab_size=vocab_size,
+            products=products,
+        )
+
+    @property
+    def share(self) -> float:
+        """Weight of one noise word for one true pair."""
+        return self.negatives / self.noise_words
+
+    @property
+    def context(self) -> int:
+        return self.block_tokens + 2 * self.window
+
+    @property
+    def padding(self) -> int:
+        return int(self.window_edges == "pad")
+
+    @property
+    def noise_at(self) -> int:
+        """Place of the first noise word among the rows of a block."""
+        return self.block_tokens + self.context + self.padding
+
+    @property
+    def block_rows(self) -> int:
+        return self.noise_at + self.noise_words
+
+    @property
+    def batch_rows(self) -> int:
+        return self.batch_blocks * self.block_rows
+
+    @property
+    def depth(self) -> int:
+        return -(-self.dim // LANES) * LANES
+
+    @property
+    def nothing(self) -> int:
+        return 2 * self.vocab_size + 2
+
+    @property
+    def table_rows(self) -> int:
+        return self.nothing + 1
+
+    @property
+    def target_row(self) -> int:
+        """Row of word 0 as a target."""
+        return self.vocab_size + 1 if self.cbow else 0
+
+    @property
+    def context_row(self) -> int:
+        """Row of word 0 as a context word. The padding row is V below it."""
+        return 0 if self.cbow else self.vocab_size + 1
+
+    def blocks_of(self, tokens: int) -> int:
+        """Blocks that hold this many kept tokens, in whole micro-batches."""
+        return -(-tokens // (self.block_tokens * self.batch_blocks)) * self.batch_blocks
+
+
+class Blocks(NamedTuple):
+    """A segment's micro-batches: all that was drawn, and nothing of the vectors."""
+
+    rows: Tensor
+    """int32 (blocks, R)"""
+    windows: Tensor
+    """int32 (blocks, 3, B): first and last context place of each target's window, and its padded words. The target's
+    own place, j + W, is between them and no pair. A target that is left out has just its own place and no padding."""
+    kept: int
+    """Kept tokens of the segment."""
+
+
+class Order(NamedTuple):
+    """The entries of every micro-batch by the row they move, for sums in a fixed order. An entry is one of the
+    batch_blocks * R rows of a micro-batch, counted from 0."""
+
+    rows: Tensor
+    """int32 (batches, entries): rows in rising order"""
+    entries: Tensor
+    """int32 (batches, entries): the entry that stands at this place; of equal rows the lower one first"""

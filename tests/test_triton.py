@@ -1,0 +1,93 @@
+"""The fused kernels take the reference's steps: under Triton's interpreter on a CPU, compiled where there is a GPU."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from tests.engine import (
+    MODES,
+    Case,
+    model_config,
+    random_case,
+    relative_error,
+    run_reference,
+    start_table,
+    train_config,
+)
+from tests.torch_runs import GPU, run_torch
+
+if not GPU:
+    os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported
+pytest.importorskip("triton", reason="Triton is not installed: pip install triton (docs/cuda.md)")
+DEVICE = "cuda" if GPU else "cpu"
+
+SHAPES = (
+    # dim, window, block_tokens, block_negatives, blocks of a micro-batch, tokens of the corpus
+    (1, 1, 1, 1, 1, 8),
+    (20, 9, 17, 18, 1, 40),
+    (100, 5, 32, 40, 2, 100),
+)
+
+
+def shaped_case(mode: tuple[str, str, str], shape: tuple[int, ...]) -> Case:
+    dim, window, block_tokens, block_negatives, blocks, tokens = shape
+    model = model_config(*mode, dim=dim, window=window, negatives=5)
+    train = train_config(
+        block_tokens=block_tokens, block_negatives=block_negatives, batch_tokens=blocks * block_tokens, epochs=2
+    )
+    return random_case(model, train, tokens, epoch=1, first_position=12_345, tokens_total=20_000)
+
+
+@pytest.mark.parametrize("deterministic", [False, True], ids=["fast", "deterministic"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("mode", MODES, ids="-".join)
+def test_the_kernels_take_the_steps_of_the_reference(
+    mode: tuple[str, str, str], shape: tuple[int, ...], deterministic: bool
+) -> None:
+    """Several micro-batches, subsampling on, ragged sentences, sizes beside the powers of two."""
+    case = shaped_case(mode, shape)
+    start = start_table(case)
+    found = run_torch(case, start, device=DEVICE, kernels="triton", deterministic=deterministic)
+    right = run_reference(case, start)
+    assert relative_error(found, right, start) < 1e-5
+    assert (found.loss, found.weight) == pytest.approx((right.loss, right.weight), rel=1e-5)
+
+
+@pytest.mark.parametrize("arch", ["skipgram", "cbow"])
+def test_short_segments_follow_one_another(arch: str) -> None:
+    """What the kernels keep from micro-batch to micro-batch is clean when the next segment begins."""
+    case = random_case(model_config(arch), train_config(batch_tokens=32), 100)
+    start = start_table(case)
+    options = {"segment_tokens": 45, "device": DEVICE, "kernels": "triton"}
+    fast, deterministic = (run_torch(case, start, deterministic=which, **options) for which in (False, True))
+    plain = run_torch(case, start, segment_tokens=45)
+    for found in (fast, deterministic):
+        assert np.linalg.norm(found.table - plain.table) < 1e-5 * np.linalg.norm(plain.table - start)
+
+
+@pytest.mark.parametrize("arch", ["skipgram", "cbow"])
+@pytest.mark.parametrize("products, least, most", [("tf32", 0, 5e-3), ("tf32x3", 0, 1e-5), ("bf16", 1e-4, 2e-2)])
+def test_coarser_products_err_by_their_rounding(arch: str, products: str, least: float, most: float) -> None:
+    """The interpreter computes tf32 in float32, so that only a GPU shows its rounding, and bf16 wrongly."""
+    if products == "bf16" and not GPU:
+        pytest.skip("Triton's interpreter cannot multiply bf16, and torch finds no NVIDIA GPU on this machine")
+    case = shaped_case((arch, "exact", "cut"), (64, 3, 16, 16, 2, 60))
+    start = start_table(case, size=0.1)
+    found = run_torch(case, start, device=DEVICE, kernels="triton", products=products)
+    assert least <= relative_error(found, run_reference(case, start), start) < most
+
+
+def test_deterministic_kernels_give_equal_bits() -> None:
+    case = shaped_case(("skipgram", "exact", "pad"), (20, 2, 16, 8, 2, 60))
+    start = start_table(case)
+    tables = [run_torch(case, start, device=DEVICE, kernels="triton").table for _ in range(2)]
+    assert np.array_equal(*tables)
+
+
+def test_the_probe_tells_that_kernels_run_here() -> None:
+    from wordlab.torch_engine.triton_probe import probe
+
+    assert probe(DEVICE)
