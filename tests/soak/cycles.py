@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,9 +53,9 @@ class Cycles:
 
     seed: int
     cycles: int = 0
-    signals: Counter[str] = field(default_factory=Counter)
+    signals: dict[str, int] = field(default_factory=dict)
     late: int = 0
-    stages_run: Counter[str] = field(default_factory=Counter)
+    stages_run: dict[str, int] = field(default_factory=dict)
     files_compared: int = 0
     problems: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -243,18 +242,26 @@ def run_cycles(base: Path, seed: int, seconds: float) -> Cycles:
         variant = draw.choice(variants)
         pipeline.set(variant)
         pipeline.forget_runs()
-        for _ in range(draw.randint(1, 4)):
-            number, target = draw.choice(SIGNALS), draw.choice(TARGETS)
-            if pipeline.interrupt(draw, draw.uniform(0.3, typical_seconds), number, target):
-                done.signals[f"{number.name} to {target}"] += 1
-            else:
-                done.late += 1
-        begun = time.monotonic()
-        ran, problems = pipeline.finish(variant)
-        typical_seconds = max(5.0, 0.8 * typical_seconds + 0.2 * 2 * (time.monotonic() - begun))
+        ran: list[str] = []
+        try:
+            for _ in range(draw.randint(1, 4)):
+                number, target = draw.choice(SIGNALS), draw.choice(TARGETS)
+                if pipeline.interrupt(draw, draw.uniform(0.3, typical_seconds), number, target):
+                    _count(done.signals, f"{number.name} to {target}")
+                else:
+                    done.late += 1
+            begun = time.monotonic()
+            ran, problems = pipeline.finish(variant)
+            typical_seconds = max(5.0, 0.8 * typical_seconds + 0.2 * 2 * (time.monotonic() - begun))
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            problems = [str(error)]
         _note(done, ran, problems, variant, len(pipeline.expected(variant)))
         done.seconds = time.monotonic() - started
     return done
+
+
+def _count(counts: dict[str, int], key: str) -> None:
+    counts[key] = counts.get(key, 0) + 1
 
 
 def kill_pipeline(base: Path, points: int, seed: int) -> Cycles:
@@ -275,7 +282,7 @@ def kill_pipeline(base: Path, points: int, seed: int) -> Cycles:
         if not pipeline.interrupt(draw, draw.uniform(1, whole_seconds), signal.SIGKILL, "dvc"):
             done.late += 1
             continue
-        done.signals["SIGKILL to dvc"] += 1
+        _count(done.signals, "SIGKILL to dvc")
         ran, problems = pipeline.finish(variant)
         _note(done, ran, problems, variant, len(pipeline.expected(variant)))
     done.seconds = time.monotonic() - started
@@ -284,7 +291,8 @@ def kill_pipeline(base: Path, points: int, seed: int) -> Cycles:
 
 def _note(done: Cycles, ran: list[str], problems: list[str], variant: Variant, files: int) -> None:
     done.cycles += 1
-    done.stages_run.update(stage.partition("@")[0] for stage in ran)
+    for stage in ran:
+        _count(done.stages_run, stage.partition("@")[0])
     done.files_compared += files
     for problem in problems:
         done.problems.append(f"cycle {done.cycles} of seed {done.seed}, {dict(variant)}: {problem}")

@@ -146,24 +146,30 @@ class Workbench:
     def run(
         self, stage: Stage, command: Sequence[str] = (), before: Callable[[], None] | None = None
     ) -> tuple[int, str]:
-        """Run a stage to its end; its status and what it says. before: called in the new process."""
-        done = subprocess.run(
-            command or stage.command,
-            cwd=self.work,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            preexec_fn=before,
-            text=True,
-            errors="replace",
-            timeout=LIMIT_SECONDS,
-        )
+        """Run a stage to its end; its status and what it says, -1 where it does not end. before: in the new process."""
+        try:
+            done = subprocess.run(
+                command or stage.command,
+                cwd=self.work,
+                env=self.environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                preexec_fn=before,
+                text=True,
+                errors="replace",
+                timeout=LIMIT_SECONDS,
+            )
+        except subprocess.TimeoutExpired as error:
+            return -1, str(error)
         return done.returncode, done.stdout
 
     def watch(self, stage: Stage, fault: Fault | None = None) -> Watched:
         """Run a stage with its file operations seen, and one of them failed."""
         self._warm = self._warm or WarmStart(self.environment, ROOT)
-        return run_watched(stage.command, self.work, self.work, self.environment, fault, LIMIT_SECONDS, self._warm)
+        try:
+            return run_watched(stage.command, self.work, self.work, self.environment, fault, LIMIT_SECONDS, self._warm)
+        except TimeoutError as error:
+            return Watched(-1, str(error), [], None)
 
     def problems_after_rerun(self, stage: Stage, warm: bool = False) -> list[str]:
         """Run the stage again, undisturbed; what is not as it should be then. Right: nothing."""
