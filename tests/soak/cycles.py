@@ -65,7 +65,8 @@ class Pipeline:
     """A project under DVC, and beside it the same code without DVC for what must come out."""
 
     def __init__(self, base: Path) -> None:
-        self.project = Project(base / "project", environment(base))
+        checkpoints = {"WORDLAB_CHECKPOINT_SECONDS": "0.2"}  # trainings last seconds here
+        self.project = Project(base / "project", environment(base) | checkpoints)
         self._plain = base / "plain"
         self._expected: dict[str, dict[str, str]] = {}
         for root in (self.project.root, self._plain):

@@ -115,6 +115,7 @@ class Workbench:
         self.environment = environment(base) | {
             "PYTHONPATH": os.pathsep.join([str(self._code), str(self._code / "src")]),
             "PYTHONDONTWRITEBYTECODE": "1",
+            "WORDLAB_CHECKPOINT_SECONDS": "0",  # after every segment
             "WORDLAB_PREFLIGHT": "warn",  # a small disk is to be met, not to be told of in advance
             "PYTHONSAFEPATH": "1",  # or Python itself looks for modules in the folder whose reads fail
         }
