@@ -182,17 +182,17 @@ def hold_checkpoints(root: Path, identity: Mapping[str, Any], table_bytes: int) 
             _remove_stale(root, folder)
         yield Checkpoints(folder, identity, table_bytes)
     finally:
-        # once removed, the folder may be another's by now
-        if _is_still(folder / "lock", lock) and not list(folder.glob("*.ckpt")):
-            _clear(folder)
+        with contextlib.suppress(OSError):  # what stays is removed when it is stale; what has failed before is told
+            # once removed, the folder may be another's by now
+            if _is_still(folder / "lock", lock) and not list(folder.glob("*.ckpt")):
+                _clear(folder)
         os.close(lock)
 
 
 def _clear(folder: Path) -> None:
     """Remove a folder of checkpoints, by whoever has its lock; the lock last."""
-    files = sorted(folder.glob("*"), key=lambda path: path.name == "lock")
     with contextlib.suppress(OSError):  # what stays is removed when it is stale
-        for path in files:
+        for path in sorted(folder.glob("*"), key=lambda path: path.name == "lock"):
             path.unlink(missing_ok=True)
         folder.rmdir()
 
