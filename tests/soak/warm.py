@@ -114,6 +114,7 @@ def _become(
         os.dup2(log, 2)
         os.chdir(request["cwd"])
         sys.argv = [request["module"], *request["arguments"]]
+        sys.modules.pop(request["module"], None)  # it is about to be run as __main__
         be_watched(listener_to)
         listener_to.close()
         runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
