@@ -72,7 +72,8 @@ def _told(bench: Workbench, status: int, output: str, struck: Operation | None =
     struck: what a fault has met; None: perhaps nothing.
     """
     if status == 0 and (struck is None or struck.kind in ("remove", "open")):
-        return [f"differs after a run that ended well: {name}" for name in bench.mismatches() if ".tmp" not in name]
+        results = [name for name in bench.mismatches() if ".tmp" not in name and not name.startswith(".wordlab/")]
+        return [f"differs after a run that ended well: {name}" for name in results]
     told = output.count("error: ") == 1 and "Traceback" not in output
     return [] if status == 1 and told else [f"ends with status {status}: {output}"]
 
