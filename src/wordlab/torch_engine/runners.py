@@ -133,6 +133,9 @@ class Runner:
 class TritonRunner(Runner):
     """Micro-batches by fused kernels: two launches each."""
 
+    warps = 8
+    """Of a block's program; there is about one block for each multiprocessor, so it should fill one."""
+
     def _allocate(self) -> None:
         from wordlab.torch_engine import triton_kernels  # slow to import, and missing on many machines
 
@@ -162,7 +165,7 @@ class TritonRunner(Runner):
         block = {
             "B": layout.block_tokens, "W": layout.window, "P": layout.padding, "N": layout.noise_words,
             "TARGETS": _power_of_two(layout.block_tokens), "PRODUCTS": layout.products,
-            "ATOMIC": not self.deterministic, "num_warps": 4 if wide <= 128 else 8,
+            "ATOMIC": not self.deterministic, "num_warps": self.warps,
         }  # fmt: skip
         if layout.cbow:
             kernel, own = kernels.cbow_block, {"UNDIVIDED": int(layout.undivided)}

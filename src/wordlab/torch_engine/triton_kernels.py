@@ -9,7 +9,8 @@ shapes are layout.py's. Two launches are a micro-batch:
     add_atomic                    fast: atomic sums, in whatever order; `bent` was summed by the block kernels
 
 Sizes that Triton wants to be powers of two are rounded up and masked. Context and noise rows are taken 16 at a time,
-what the matrix units need at least, so that a window of 5 around 32 targets costs 48 rows and not 64.
+what the matrix units need at least, so that a window of 5 around 32 targets costs 48 rows and not 64. These loops
+are not unrolled: for a Hopper GPU, unrolled ones need 11 kB of stack a thread (float32) or 1 kB (tf32x3), these none.
 
 The number of the micro-batch is read from the device (`batch` plus a constant), so that a CUDA graph of a few
 micro-batches can be replayed for all of them.
@@ -99,7 +100,7 @@ def skipgram_block(
     loss = tl.zeros((TARGETS,), dtype=tl.float32)
     weight = pairs + missing
 
-    for start in tl.static_range(0, C, CHUNK):
+    for start in range(0, C, CHUNK):
         i = start + tl.arange(0, CHUNK)
         row = tl.load(rows + B + i, mask=i < C, other=nothing)
         context = _load_rows(table, row, k, DEPTH)
@@ -137,7 +138,7 @@ def skipgram_block(
     context_row = tl.load(rows + B + place, mask=place < C, other=-1)
     inside = (place[:, None] >= low[None, :]) & (place[:, None] <= high[None, :])
     true_pair = (inside & (place[:, None] != j[None, :] + W)).to(tl.float16)
-    for start in tl.static_range(0, N, CHUNK):
+    for start in range(0, N, CHUNK):
         n = start + tl.arange(0, CHUNK)
         row = tl.load(rows + B + C + P + n, mask=n < N, other=nothing)
         noise = _load_rows(table, row, k, DEPTH)
@@ -189,7 +190,7 @@ def cbow_block(
     has_bag = (pairs > 0).to(tl.float32)
     part = 1.0 / tl.maximum(pairs + missing, 1.0)
     hidden = tl.zeros((TARGETS, WIDE), dtype=tl.float32)
-    for start in tl.static_range(0, C, CHUNK):
+    for start in range(0, C, CHUNK):
         i = start + tl.arange(0, CHUNK)
         row = tl.load(rows + B + i, mask=i < C, other=nothing)
         inside = (i[:, None] >= low[None, :]) & (i[:, None] <= high[None, :]) & (i[:, None] != j[None, :] + W)
@@ -214,7 +215,7 @@ def cbow_block(
     _store_rows(steps, first + j, here, k, residual[:, None] * hidden, DEPTH)
     _store_bends(bends, bent, first + j, target_row, here, bend * hidden_norm, nothing, ATOMIC)
 
-    for start in tl.static_range(0, N, CHUNK):
+    for start in range(0, N, CHUNK):
         n = start + tl.arange(0, CHUNK)
         row = tl.load(rows + B + C + P + n, mask=n < N, other=nothing)
         noise = _load_rows(table, row, k, DEPTH)
@@ -232,7 +233,7 @@ def cbow_block(
         bend_of_row = tl.sum(noise_bend * hidden_norm[None, :], axis=1)
         _store_bends(bends, bent, first + B + C + P + n, row, n < N, bend_of_row, nothing, ATOMIC)
 
-    for start in tl.static_range(0, C, CHUNK):
+    for start in range(0, C, CHUNK):
         i = start + tl.arange(0, CHUNK)
         row = tl.load(rows + B + i, mask=i < C, other=nothing)
         inside = (i[:, None] >= low[None, :]) & (i[:, None] <= high[None, :]) & (i[:, None] != j[None, :] + W)

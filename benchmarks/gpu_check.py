@@ -1,0 +1,128 @@
+"""Is what the GPU computes right? Every method against kernels/reference.py, on a machine that may have no numba.
+
+reference.py takes its random choices from wordlab.sampling, whose functions are compiled by numba. They are plain
+Python too: without numba they run uncompiled here, a few thousand draws.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+import types
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.gpu_data import Tables
+from wordlab.config import BlockNegatives, LearningRates, ModelConfig, TrainConfig
+from wordlab.torch_engine.engine import TorchEngine
+
+WORDS, TOKENS = 150, 1500
+LARGEST_ERROR = {"float32": 1e-5, "tf32x3": 1e-5, "tf32": 1e-2, "bf16": 3e-2}
+"""Of a step, relative to its length."""
+
+
+def without_compiler() -> None:
+    """Let wordlab.sampling be imported where numba is missing: its functions stay plain Python."""
+    if importlib.util.find_spec("numba") is None and "wordlab.compiled" not in sys.modules:
+
+        def plain(*functions: Any, **options: Any) -> Any:
+            return functions[0] if functions else lambda function: function
+
+        stand_in = types.ModuleType("wordlab.compiled")
+        stand_in.njit = stand_in.inner = stand_in.kernel = plain  # type: ignore[attr-defined]
+        sys.modules["wordlab.compiled"] = stand_in
+
+
+def configuration(arch: str, gradient: str, edges: str, dim: int) -> tuple[ModelConfig, TrainConfig]:
+    model = ModelConfig(
+        arch=arch, objective="ns", dim=dim, window=5, window_edges=edges, negatives=5, cbow_gradient=gradient,
+    )  # type: ignore[arg-type]  # fmt: skip
+    train = TrainConfig(
+        epochs=2, lr=LearningRates(skipgram=0.1, cbow=0.1), lr_floor=1e-4, block_tokens=32,
+        block_negatives=BlockNegatives(skipgram=40, cbow=40), batch_tokens=128, damping=0.5,
+    )  # fmt: skip
+    return model, train
+
+
+def case() -> tuple[np.ndarray, np.ndarray, Tables]:
+    """Text of frequent and rare words in ragged sentences, with its sampling tables."""
+    rng = np.random.default_rng(5)
+    ends = np.cumsum(rng.integers(1, 30, TOKENS))
+    ends = ends[: np.searchsorted(ends, TOKENS)].astype(np.int64)
+    ids = np.minimum(rng.zipf(1.5, ends[-1]) - 1, WORDS - 1).astype(np.int32)
+    noise = rng.uniform(size=WORDS)
+    return ids, ends, Tables(rng.uniform(0.3, 1, WORDS).astype(np.float32), noise / noise.sum())
+
+
+def reference_step(model: ModelConfig, train: TrainConfig, start: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """What reference.py makes of the case: table, loss, weight."""
+    without_compiler()
+    from wordlab import sampling
+    from wordlab.kernels import reference
+
+    ids, ends, tables = case()
+    with np.errstate(over="ignore"):
+        keep, window, noise = (
+            np.uint64(sampling.stream_key(1, 0, stream)) for stream in (sampling.KEEP, sampling.WINDOW, sampling.NOISE)
+        )
+        thresholds = sampling.keep_thresholds(tables.keep_probability)
+        kept = np.flatnonzero([sampling.is_kept(keep, t, thresholds[word]) for t, word in enumerate(ids)])
+        accept, alias = sampling.alias_table(tables.noise_probability)
+        sentence = np.searchsorted(ends, kept, side="right").astype(np.int32)
+        size = train.block_tokens
+        blocks = [(b, min(b + size, len(kept))) for b in range(0, len(kept), size)]
+        groups = [blocks[b : b + train.batch_tokens // size] for b in range(0, len(blocks), train.batch_tokens // size)]
+        rows = WORDS + 1
+        inputs, outputs = start[:rows].astype(np.float64), start[rows:].astype(np.float64)
+        total = np.zeros(2)
+        for number, group in enumerate(groups):
+            read = len(ids) * number / len(groups)
+            lr = getattr(train.lr, model.arch) * max(1 - read / (train.epochs * len(ids)), train.lr_floor)
+            batch = reference.Batch(ids[kept], sentence, kept, group, window, noise, accept, alias)
+            total += reference.train_batch(inputs, outputs, batch, model, train, float(np.float32(lr)))
+    return np.concatenate([inputs, outputs]), total[0], total[1]
+
+
+def check(
+    device: str, variants: list[tuple[str, bool, str]], tiny: bool, failures: tuple[type[Exception], ...]
+) -> list[dict[str, Any]]:
+    """Errors of every variant (kernels, deterministic, products) for every method. failures: of a variant, noted."""
+    methods = [("skipgram", "exact"), ("cbow", "exact"), ("cbow", "word2vec")]
+    found = []
+    for (arch, gradient), edges, dim in product(methods, ("cut", "drop", "pad"), (20,) if tiny else (100, 128)):
+        model, train = configuration(arch, gradient, edges, dim)
+        start = (0.3 * np.random.default_rng(7).normal(size=(2 * WORDS + 2, dim))).astype(np.float32)
+        right, loss, weight = reference_step(model, train, start)
+        for kernels, deterministic, products in variants:
+            entry = {
+                "arch": arch, "gradient": gradient, "edges": edges, "dim": dim, "kernels": kernels,
+                "deterministic": deterministic, "products": products,
+            }  # fmt: skip
+            options = {"kernels": kernels, "deterministic": deterministic, "products": products}
+            try:
+                table, found_loss, found_weight = engine_step(model, train, start, device, **options)
+            except failures as error:
+                traceback.print_exc()
+                found.append({**entry, "error": float("inf"), "fine": False, "failed": str(error)[:500]})
+                continue
+            error = float(np.linalg.norm(table - right) / np.linalg.norm(right - start))
+            fine = error < LARGEST_ERROR[products] and abs(found_weight / weight - 1) < 1e-4
+            fine = fine and abs(found_loss / loss - 1) < max(1e-4, LARGEST_ERROR[products])
+            found.append({**entry, "error": error, "fine": bool(fine)})
+    return found
+
+
+def engine_step(
+    model: ModelConfig, train: TrainConfig, start: np.ndarray, device: str, **options: Any
+) -> tuple[np.ndarray, float, float]:
+    """What the torch engine makes of the case: table, loss, weight."""
+    ids, ends, tables = case()
+    engine = TorchEngine(model, train, tables, 1, device=device, segment_tokens=1 << 12, **options)
+    rows, dim = start.shape
+    engine.table[:rows, :dim] = torch.from_numpy(start).to(device)
+    loss, weight = engine.train_segment(ids, ends, 0, 0, 0, len(ids))
+    return engine.table[:rows, :dim].cpu().double().numpy(), loss, weight
