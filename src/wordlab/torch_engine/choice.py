@@ -34,6 +34,8 @@ class Plan:
     layout: Layout
     train: TrainConfig
     """With the micro-batch that will be used."""
+    first_batch_tokens: int
+    """The micro-batch of the warm-up: that of the CPU engine."""
     kernels: str
     deterministic: bool
     resident: bool
@@ -52,9 +54,10 @@ def plan_gpu(
     """
     gpu = find_gpu()
     if isinstance(gpu, Gpu):
+        first = fit_to_vocabulary(train, data.vocab.counts, data.tables)
         train = batch_for_gpu(train, cuda, data.vocab.counts, data.tables)
         train = fit_to_vocabulary(train, data.vocab.counts, data.tables)
-        plan = make_plan(gpu, data, model, train, cuda)
+        plan = make_plan(gpu, data, model, train, first.batch_tokens, cuda)
         return plan, plan.reason
     if wanted == "cuda":
         raise ResourceError(
@@ -78,7 +81,9 @@ def batch_for_gpu(train: TrainConfig, cuda: CudaConfig, counts: NDArray[np.int64
     return dataclasses.replace(train, batch_tokens=blocks * train.block_tokens)
 
 
-def make_plan(gpu: Gpu, data: TrainingData, model: ModelConfig, train: TrainConfig, cuda: CudaConfig) -> Plan:
+def make_plan(
+    gpu: Gpu, data: TrainingData, model: ModelConfig, train: TrainConfig, first_batch_tokens: int, cuda: CudaConfig
+) -> Plan:
     """Kernels and memory. train: with its micro-batch fitted. Raises ResourceError where the GPU is too small."""
     layout = Layout.of(model, train, len(data.vocab), cuda.products)
     kernels, reason = choose_kernels(gpu, layout.depth, max(layout.block_tokens, layout.context))
@@ -101,7 +106,7 @@ def make_plan(gpu: Gpu, data: TrainingData, model: ModelConfig, train: TrainConf
         f"{'Triton' if kernels == 'triton' else 'plain torch'}: {reason}; {train.batch_tokens:,} tokens from the same "
         f"vectors; {'the same bits in every run here' if cuda.deterministic else 'fast, bits vary from run to run'}"
     )
-    return Plan(layout, train, kernels, cuda.deterministic, resident, need, sentence)
+    return Plan(layout, train, first_batch_tokens, kernels, cuda.deterministic, resident, need, sentence)
 
 
 def open_engine(plan: Plan, data: TrainingData, model: ModelConfig, seed: int) -> TorchEngine:
@@ -118,4 +123,5 @@ def open_engine(plan: Plan, data: TrainingData, model: ModelConfig, seed: int) -
         deterministic=plan.deterministic,
         products=plan.layout.products,
         feed=feed,
+        first_batch_tokens=plan.first_batch_tokens,
     )

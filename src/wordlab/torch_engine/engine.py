@@ -6,6 +6,7 @@ to the rounding of float32. What differs is `SEGMENT_TOKENS`: windows are cut at
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,9 @@ from wordlab.torch_engine.segments import Drawing, cut_into_blocks
 
 SEGMENT_TOKENS = 1 << 20
 """Tokens of one segment, before subsampling: a few milliseconds of work, beside which the wait at its end is short."""
+WARM_UP_TOKENS = 1 << 21
+WARM_UP_SHARE = 1 / 64
+"""A warm-up is as long as the larger of the two: tokens read, before subsampling, and a share of all epochs' tokens."""
 
 
 class TorchEngine:
@@ -41,11 +45,13 @@ class TorchEngine:
         products: Products = "float32",
         segment_tokens: int = SEGMENT_TOKENS,
         feed: Feed | None = None,
+        first_batch_tokens: int = 0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         """Start from random input rows and zero output rows.
 
         kernels: "torch" or "triton".   feed: brings the ids of a corpus; without it they are copied when asked for.
+        first_batch_tokens: micro-batch of the warm-up, in which larger ones diverge (docs/LOG.md); 0: no warm-up.
         dtype: float64 makes an exact witness of the torch kernels.
         """
         self.model, self.train, self.seed = model, train, seed
@@ -61,6 +67,11 @@ class TorchEngine:
         self._drawing = Drawing(seed, *on_device)
         kind = TritonRunner if kernels == "triton" else Runner
         self._runner = kind(layout, self.table, segment_tokens, deterministic)
+        first_blocks = min(first_batch_tokens // train.block_tokens, layout.batch_blocks)
+        first_layout = dataclasses.replace(layout, batch_blocks=first_blocks) if first_blocks else layout
+        self._first_runner = self._runner
+        if first_layout != layout:
+            self._first_runner = kind(first_layout, self.table, segment_tokens, deterministic)
         self._feed = feed
         self.description: dict[str, Any] = {
             "name": "torch",
@@ -69,6 +80,7 @@ class TorchEngine:
             "deterministic": deterministic,
             "products": products,
             "segment_tokens": segment_tokens,
+            "first_batch_tokens": self._first_runner.layout.batch_blocks * train.block_tokens,
         }
 
     def train_segment(
@@ -91,12 +103,18 @@ class TorchEngine:
         self._require_word_ids(segment, position)
         first, last = np.searchsorted(ends, (start, start + size), side="right")
         inside = torch.from_numpy(ends[first : last + 1] - start).to(self.device)
-        blocks = cut_into_blocks(segment, inside, position, epoch, self._drawing, self.layout)
+        runner = self._runner_at(epoch * tokens_total + position, tokens_total)
+        blocks = cut_into_blocks(segment, inside, position, epoch, self._drawing, runner.layout)
         if blocks.kept == 0:
             return 0.0, 0.0
-        batches = len(blocks.rows) // self.layout.batch_blocks
+        batches = len(blocks.rows) // runner.layout.batch_blocks
         read = epoch * tokens_total + position + size * (np.arange(batches) / batches)
-        return self._runner.run(blocks, self._rates(read, tokens_total).astype(np.float32))
+        return runner.run(blocks, self._rates(read, tokens_total).astype(np.float32))
+
+    def _runner_at(self, tokens_read: int, tokens_total: int) -> Runner:
+        """The runner of the segment that begins after `tokens_read` tokens: of the warm-up, or of the rest."""
+        warm_up = max(WARM_UP_TOKENS, int(WARM_UP_SHARE * self.train.epochs * tokens_total))
+        return self._first_runner if tokens_read < warm_up else self._runner
 
     def _on_device(self, ids: NDArray[np.int32] | Tensor, start: int, size: int, position: int) -> Tensor:
         if isinstance(ids, Tensor):
@@ -174,4 +192,4 @@ def engine_bytes(layout: Layout, segment_tokens: int, kernels: str, deterministi
     copies = 1 if kernels == "triton" else 9 if deterministic else 4
     scores = 0 if kernels == "triton" else 40 * layout.block_rows * layout.block_tokens
     batch = layout.batch_blocks * (copies * layout.block_rows * row + scores)
-    return table + segment + batch
+    return table + 2 * segment + 2 * batch  # a runner for the warm-up and one for the rest
