@@ -29,6 +29,7 @@ from wordlab.errors import WordlabError
 from wordlab.torch_engine.engine import SEGMENT_TOKENS, TorchEngine
 from wordlab.torch_engine.feeding import Feed
 from wordlab.torch_engine.layout import Layout
+from wordlab.torch_engine.runners import TritonRunner
 
 Variant = tuple[str, bool, str]
 """Kernels, deterministic, products."""
@@ -148,6 +149,7 @@ def part_speed(bench: Bench) -> None:
     tokens, words = (40_000, 500) if bench.tiny else (800_000_000, None)
     corpus = bench.bundle.zipf(tokens, bench.device, words)
     settings = {"dim": 16 if bench.tiny else 128, "window": 5, "negatives": 5, "epochs": 1, "block_negatives": 40}
+    size = 5_000 if bench.tiny else SEGMENT_TOKENS
     batches = (256, 512) if bench.tiny else (4096, 2048, 8192, 1024, 512, 16384)
     found: list[dict[str, Any]] = []
     bench.results["speed"] = found
@@ -163,6 +165,8 @@ def part_speed(bench: Bench) -> None:
         (MAIN, {"batch_tokens": batches[0], "arch": "cbow"}),
         (("triton", True, "bf16"), {"batch_tokens": batches[0]}),
         (MAIN, {"batch_tokens": batches[0], "block_tokens": 16, "block_negatives": 32}),
+        (MAIN, {"batch_tokens": batches[0], "warps": 4}),
+        (MAIN, {"batch_tokens": batches[0], "segment_tokens": 4 * size}),
         (("torch", False, "float32"), {"batch_tokens": batches[-1]}),
     ]
     for variant, changes in jobs:
@@ -177,8 +181,10 @@ def speed_of(
     bench: Bench, corpus: Corpus, variant: Variant, settings: dict[str, Any], seconds: float = 2.0
 ) -> dict[str, Any]:
     """Train for some seconds after the first segment, which compiles and captures."""
-    size = 10_000 if bench.tiny else SEGMENT_TOKENS
+    size = settings.get("segment_tokens", 5_000 if bench.tiny else SEGMENT_TOKENS)
     engine = bench.engine(corpus, variant, 1, settings, segment_tokens=size)
+    if "warps" in settings and isinstance(engine.runner, TritonRunner):
+        engine.runner.warps = settings["warps"]
     total = len(corpus.ids)
     begun = settled(bench.device)
     engine.train_segment(corpus.ids, corpus.ends, 0, 0, 0, total)
@@ -217,6 +223,7 @@ def speed_line(found: dict[str, Any], copy: float) -> str:
     settings = found["settings"]
     name = f"{settings.get('arch', 'skipgram')} {found['kernels']} {found['products']}"
     name += f" {'deterministic' if found['deterministic'] else 'fast'}"
+    name += "".join(f" {key} {settings[key]}" for key in ("warps", "segment_tokens", "block_tokens") if key in settings)
     return (
         f"speed    {name:<40} batch {settings['batch_tokens']:>6}: {found['raw_words_per_second'] / 1e6:8.2f} M raw, "
         f"{found['trained_words_per_second'] / 1e6:8.2f} M trained words/s, {100 * used:5.1f} % of the copy bandwidth"
@@ -243,13 +250,17 @@ def part_quality(bench: Bench) -> None:
     bench.results["cpu_scores"] = bench.bundle.content["cpu_scores"]
     own = bench.bundle.content["train"]["batch_tokens"]
     best = bench.kernels[0]
+    exact = (best, True, "float32")
+    seeds = (1, 2, 3)
     jobs: list[tuple[Variant, dict[str, Any], int]] = []
-    jobs += [((best, True, "float32"), {"batch_tokens": batch}, seed) for batch in (own, 2 * own) for seed in (1, 2, 3)]
-    jobs += [((best, True, "float32"), {"batch_tokens": own, "arch": "cbow"}, seed) for seed in (1, 2, 3)]
-    jobs += [((best, False, "float32"), {"batch_tokens": own}, 1)] * 3
-    jobs += [((best, True, product), {"batch_tokens": own}, seed) for product in ("tf32", "bf16") for seed in (1, 2, 3)]
-    jobs += [((best, True, "float32"), {"batch_tokens": 4 * own}, seed) for seed in (1, 2, 3)]
-    jobs += [(("torch", True, "float32"), {"batch_tokens": own}, 1)]
+    jobs += [(exact, {"batch_tokens": batch}, seed) for batch in (own, 2 * own) for seed in seeds]
+    jobs += [(exact, {"batch_tokens": own, "arch": "cbow"}, seed) for seed in seeds]
+    jobs += [(exact, {"batch_tokens": 4 * own}, seed) for seed in seeds]
+    jobs += [((best, False, "float32"), {"batch_tokens": 2 * own}, 1)] * 3
+    jobs += [((best, True, product), {"batch_tokens": 2 * own}, seed) for product in ("tf32", "bf16") for seed in seeds]
+    jobs += [(exact, {"batch_tokens": batch}, seed) for batch in (8 * own, 32 * own) for seed in seeds]
+    jobs += [(exact, {"batch_tokens": 2 * own, "arch": "cbow"}, seed) for seed in seeds]
+    jobs += [(("torch", True, "float32"), {"batch_tokens": 2 * own}, 1)]
     if bench.tiny:
         jobs = jobs[:2]
     longest = 8.0
@@ -277,7 +288,8 @@ def quality_of(
         settings = {**settings, "epochs": 1, "dim": 16}
     ids = torch.from_numpy(corpus.ids).to(bench.device)
     begun = settled(bench.device)
-    engine = bench.engine(corpus, variant, seed, settings)
+    first = 0 if settings.get("warm_up") is False else bench.bundle.content["train"]["batch_tokens"]
+    engine = bench.engine(corpus, variant, seed, settings, first_batch_tokens=first)
     ready = settled(bench.device)
     total, size = len(ids), engine.segment_tokens
     loss = weight = 0.0
@@ -311,15 +323,14 @@ def quality_line(found: dict[str, Any]) -> str:
 
 
 def part_study(bench: Bench) -> None:
-    """Stability: scores by tokens in flight and damping, one seed each, on the bundle's corpus."""
+    """Stability: scores by tokens in flight, damping and warm-up, one seed each, on the bundle's corpus."""
     corpus, words = quality_corpus(bench)
     found: list[dict[str, Any]] = []
     bench.results["study"] = found
-    grid = itertools.product((1024, 2048, 4096, 8192, 16384, 65536), (0.5, 0.25, 1.0))
-    jobs = [{"batch_tokens": batch, "damping": damping} for batch, damping in grid]
-    jobs += [
-        {"batch_tokens": 2048, "block_tokens": block, "block_negatives": noise} for block, noise in ((16, 32), (16, 40))
-    ]
+    grid = itertools.product((2048, 4096, 8192, 16384, 65536), (0.45, 0.25, 1.0))
+    jobs: list[dict[str, Any]] = [{"batch_tokens": batch, "damping": damping} for batch, damping in grid]
+    jobs += [{"batch_tokens": batch, "warm_up": False} for batch in (2048, 4096)]
+    jobs += [{"batch_tokens": 2048, "block_tokens": 16, "block_negatives": noise} for noise in (32, 40)]
     for settings in jobs[:1] if bench.tiny else jobs:
         if bench.enough(8, f"study {settings}"):
             job = partial(quality_of, bench, corpus, words, (bench.kernels[0], True, "float32"), settings, 1)
@@ -381,8 +392,9 @@ def part_disk(bench: Bench) -> None:
         segment = 7_000 if bench.tiny else SEGMENT_TOKENS
         feed = Feed(maps, segment, torch.device(bench.device), resident)
         engine = bench.engine(
-            generated, variant, 1, {**settings, "block_negatives": 40}, feed=feed, segment_tokens=segment
-        )
+            generated, variant, 1, {**settings, "block_negatives": 40}, feed=feed, segment_tokens=segment,
+            first_batch_tokens=512,
+        )  # fmt: skip
         warm_up(engine, generated.tables)
         started = settled(bench.device)
         for number, start in itertools.product(range(shards), range(0, size, segment)):
@@ -401,7 +413,9 @@ def part_disk(bench: Bench) -> None:
 def warm_up(engine: TorchEngine, tables: Any) -> None:
     """Compile and capture on a segment of two tokens, then forget what it taught; the feed is not asked."""
     kept = engine.table.clone()
-    engine.train_segment(torch.zeros(2, dtype=torch.int32, device=engine.device), np.array([2]), 0, 0, 0, 2)
+    two = torch.zeros(2, dtype=torch.int32, device=engine.device)
+    for position in (0, 1 << 40):
+        engine.train_segment(two, np.array([2]), 0, position, 0, 1 << 40)
     engine.table.copy_(kept)
 
 

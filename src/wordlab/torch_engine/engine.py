@@ -66,10 +66,10 @@ class TorchEngine:
         on_device = [torch.from_numpy(array).to(self.device) for array in (thresholds, accept, alias)]
         self._drawing = Drawing(seed, *on_device)
         kind = TritonRunner if kernels == "triton" else Runner
-        self._runner = kind(layout, self.table, segment_tokens, deterministic)
+        self.runner = kind(layout, self.table, segment_tokens, deterministic)
         first_blocks = min(first_batch_tokens // train.block_tokens, layout.batch_blocks)
         first_layout = dataclasses.replace(layout, batch_blocks=first_blocks) if first_blocks else layout
-        self._first_runner = self._runner
+        self._first_runner = self.runner
         if first_layout != layout:
             self._first_runner = kind(first_layout, self.table, segment_tokens, deterministic)
         self._feed = feed
@@ -114,7 +114,7 @@ class TorchEngine:
     def _runner_at(self, tokens_read: int, tokens_total: int) -> Runner:
         """The runner of the segment that begins after `tokens_read` tokens: of the warm-up, or of the rest."""
         warm_up = max(WARM_UP_TOKENS, int(WARM_UP_SHARE * self.train.epochs * tokens_total))
-        return self._first_runner if tokens_read < warm_up else self._runner
+        return self._first_runner if tokens_read < warm_up else self.runner
 
     def _on_device(self, ids: NDArray[np.int32] | Tensor, start: int, size: int, position: int) -> Tensor:
         if isinstance(ids, Tensor):
