@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,6 +88,19 @@ def test_deterministic_kernels_give_equal_bits() -> None:
     start = start_table(case)
     tables = [run_torch(case, start, device=DEVICE, kernels="triton").table for _ in range(2)]
     assert np.array_equal(*tables)
+
+
+@pytest.mark.slow
+def test_compiled_for_a_hopper_gpu_the_kernels_keep_everything_in_registers(tmp_path: Path) -> None:
+    """What does not fit goes to the stack, which lies in the GPU's memory. Compiling needs no GPU."""
+    without = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment = {**without, "PYTHONPATH": os.pathsep.join(sys.path), "TRITON_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "tests.compile_kernels", "float32", "tf32x3", "tf32", "bf16"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [line[0] for line in lines] == ["float32", "tf32x3", "tf32", "bf16", "sums"]
+    assert all(line[1:] == ["0", "0"] for line in lines), done.stdout
 
 
 def test_the_probe_tells_that_kernels_run_here() -> None:
