@@ -448,7 +448,7 @@ def test_the_micro_batch_grows_until_words_meet_themselves() -> None:
     """1,000 words alike: two kept tokens are the same one with a chance of 1/1000."""
     tables = make_case(model_config(), train_config(), [[0]], np.ones(1000), np.ones(1000)).tables
     counts, train = np.full(1000, 7), train_config(batch_tokens=64)
-    assert choice.batch_for_gpu(train, CUDA, counts, tables).batch_tokens == 784, "whole blocks below 0.8 * 1000"
+    assert choice.batch_for_gpu(train, CUDA, counts, tables).batch_tokens == 1184, "whole blocks below 1.2 * 1000"
     assert choice.batch_for_gpu(replace(train, batch_tokens=6400), CUDA, counts, tables).batch_tokens == 6400
     assert choice.batch_for_gpu(train, replace(CUDA, batch_tokens=130), counts, tables).batch_tokens == 128
     counts = np.full(10**6, 7)

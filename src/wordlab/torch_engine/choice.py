@@ -19,7 +19,7 @@ from wordlab.torch_engine.layout import Layout, Tables
 from wordlab.training import TrainingData, fit_to_vocabulary
 
 DEVICE = "cuda"
-SAME_WORD_TOKENS = 0.8
+SAME_WORD_TOKENS = 1.2
 """Tokens of a micro-batch that may be the same word as a given one, on average, where the size is chosen here."""
 LARGEST_BATCH = 8192
 """No micro-batch is made larger than this by itself: it keeps a large GPU busy, and more would only cost quality."""
