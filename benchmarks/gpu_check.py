@@ -10,6 +10,7 @@ import importlib.util
 import sys
 import traceback
 import types
+from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
@@ -20,7 +21,10 @@ from benchmarks.gpu_data import Tables
 from wordlab.config import BlockNegatives, LearningRates, ModelConfig, TrainConfig
 from wordlab.torch_engine.engine import TorchEngine
 
-WORDS, TOKENS = 150, 1500
+Variant = tuple[str, bool, str]
+"""Kernels, deterministic, products."""
+EDGES = ("cut", "drop", "pad")
+WORDS, TOKENS = 150, 700
 LARGEST_ERROR = {"float32": 1e-5, "tf32x3": 1e-5, "tf32": 1e-2, "bf16": 3e-2}
 """Of a step, relative to its length."""
 
@@ -87,22 +91,44 @@ def reference_step(model: ModelConfig, train: TrainConfig, start: np.ndarray) ->
     return np.concatenate([inputs, outputs]), total[0], total[1]
 
 
+def cases(
+    kernels: tuple[str, ...], device: str, tiny: bool
+) -> Iterator[tuple[tuple[str, str, str, int], list[Variant]]]:
+    """Methods (arch, gradient, edges, dim) with the variants to try, what is used most first.
+
+    Triton compiles anew for most of them, some seconds each, so that not everything can be tried with everything.
+    """
+    exact = [(kernel, deterministic, "float32") for kernel in kernels for deterministic in (True, False)]
+    coarse = [("triton", True, "tf32x3"), ("triton", True, "tf32"), ("triton", True, "bf16")]
+    coarse += [("torch", True, "tf32"), ("torch", True, "bf16")]
+    if device == "cuda":
+        for method in (("skipgram", "exact", "cut", 128), ("cbow", "word2vec", "cut", 128)):
+            yield method, exact + [variant for variant in coarse if variant[0] in kernels]
+    for (arch, gradient), edges in product((("skipgram", "exact"), ("cbow", "exact"), ("cbow", "word2vec")), EDGES):
+        yield (arch, gradient, edges, 20 if tiny else 100), exact
+
+
 def check(
-    device: str, variants: list[tuple[str, bool, str]], tiny: bool, failures: tuple[type[Exception], ...]
+    kernels: tuple[str, ...],
+    device: str,
+    tiny: bool,
+    failures: tuple[type[Exception], ...],
+    goes_on: Callable[[], bool],
 ) -> list[dict[str, Any]]:
-    """Errors of every variant (kernels, deterministic, products) for every method. failures: of a variant, noted."""
-    methods = [("skipgram", "exact"), ("cbow", "exact"), ("cbow", "word2vec")]
+    """Errors of every method and variant. failures: of a variant, noted.   goes_on: asked before each method."""
     found = []
-    for (arch, gradient), edges, dim in product(methods, ("cut", "drop", "pad"), (20,) if tiny else (100, 128)):
+    for (arch, gradient, edges, dim), variants in cases(kernels, device, tiny):
+        if not goes_on():
+            break
         model, train = configuration(arch, gradient, edges, dim)
         start = (0.3 * np.random.default_rng(7).normal(size=(2 * WORDS + 2, dim))).astype(np.float32)
         right, loss, weight = reference_step(model, train, start)
-        for kernels, deterministic, products in variants:
+        for kernel, deterministic, products in variants:
             entry = {
-                "arch": arch, "gradient": gradient, "edges": edges, "dim": dim, "kernels": kernels,
+                "arch": arch, "gradient": gradient, "edges": edges, "dim": dim, "kernels": kernel,
                 "deterministic": deterministic, "products": products,
             }  # fmt: skip
-            options = {"kernels": kernels, "deterministic": deterministic, "products": products}
+            options = {"kernels": kernel, "deterministic": deterministic, "products": products}
             try:
                 table, found_loss, found_weight = engine_step(model, train, start, device, **options)
             except failures as error:
