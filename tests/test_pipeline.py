@@ -86,7 +86,7 @@ class Project:
 
 
 GOES_ON = "going on from the checkpoint at "
-EARLIER = ("cbow", "temporary", "resumed-temp", "resumed-queue")
+EARLIER = ("cbow", "temporary", "three", "four", "resumed-temp", "resumed-queue")
 """Experiments of other tests."""
 REPORTS_SPEED = ("metrics/run/", "data/report/")
 """Seconds and words/s stand in these."""
@@ -338,12 +338,29 @@ def test_an_experiment_in_a_temporary_copy_leaves_the_workspace_alone(project: P
 
 def test_a_queue_of_experiments(project: Project) -> None:
     project.dvc("exp", "run", "--queue", "-S", "model.arch=skipgram,cbow")
-    project.dvc("queue", "start")
+    project.dvc("queue", "start", "--jobs", "2")
     wait_for("the queue is done", lambda: not re.search(r"\b(Queued|Running)\b", project.dvc("queue", "status")), 2)
     assert project.dvc("queue", "status").count("Success") == 2
     found = {row["model.arch"] for name, row in shown_experiments(project).items() if name not in EARLIER}
     assert found == {"skipgram", "cbow"}
     project.dvc("queue", "stop", "--kill")
+
+
+def test_two_experiments_at_once_get_what_each_gets_alone(project: Project) -> None:
+    wanted = {"three": 3, "four": 4}
+    running = []
+    for name, window in wanted.items():
+        command = ["dvc", "exp", "run", "--temp", "--name", name, "-S", f"model.window={window}"]
+        with (project.root.parent / f"{name}.txt").open("w") as log:
+            running.append(subprocess.Popen(command, cwd=project.root, env=project.environment, stdout=log, stderr=log))
+    assert [process.wait(240) for process in running] == [0, 0]
+    rows = shown_experiments(project)
+    for name, window in wanted.items():
+        assert rows[name]["model.window"] == str(window)
+        project.set("model.window", window)
+        project.repro()
+        for file in ("metrics/seed-1.json", "metrics/seed-2.json", "metrics/summary.json"):
+            assert project.run("git", "show", f"{name}:{file}") == (project.root / file).read_text()
 
 
 @pytest.mark.parametrize("how", ["temp", "queue"])
