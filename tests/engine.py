@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from wordlab import sampling, training
 from wordlab.artifacts import write_manifest
 from wordlab.config import BlockNegatives, LearningRates, ModelConfig, TrainConfig
+from wordlab.huffman import Paths
 from wordlab.kernels import reference, simd, threads
 from wordlab.kernels.cpu import CpuEngine
 from wordlab.shards import write_sentences
@@ -34,14 +35,19 @@ from wordlab.vocab import SamplingTables, Vocab
 
 ARCHES = (("skipgram", "exact"), ("cbow", "exact"), ("cbow", "word2vec"))
 EDGES = ("cut", "drop", "pad")
-MODES = tuple((arch, gradient, edges) for arch, gradient in ARCHES for edges in EDGES)
-"""Every method there is: arch, cbow_gradient, window_edges."""
+NOISE_MODES = tuple((arch, gradient, edges, "ns") for arch, gradient in ARCHES for edges in EDGES)
+TREE_MODES = tuple((*mode[:3], "hs") for mode in NOISE_MODES if mode[::2] != ("skipgram", "pad"))
+SOFTMAX_MODES = tuple((*mode[:3], "softmax") for mode in TREE_MODES)
+MODES = NOISE_MODES + TREE_MODES + SOFTMAX_MODES
+"""Every method there is: arch, cbow_gradient, window_edges, objective. Skip-gram predicts padding only with ns."""
 WORDS_PER_TOPIC = 10
 
 
-def model_config(arch: str = "skipgram", gradient: str = "exact", edges: str = "cut", **changes: Any) -> ModelConfig:
-    values = {"objective": "ns", "dim": 16, "window": 3, "negatives": 3}
-    return ModelConfig(**(values | {"arch": arch, "cbow_gradient": gradient, "window_edges": edges} | changes))
+def model_config(
+    arch: str = "skipgram", gradient: str = "exact", edges: str = "cut", objective: str = "ns", **changes: Any
+) -> ModelConfig:
+    mode = {"arch": arch, "cbow_gradient": gradient, "window_edges": edges, "objective": objective}
+    return ModelConfig(**({"dim": 16, "window": 3, "negatives": 3} | mode | changes))
 
 
 def train_config(lr: float = 0.1, block_negatives: int = 8, **changes: Any) -> TrainConfig:
@@ -75,6 +81,11 @@ class Case:
     @property
     def vocab_size(self) -> int:
         return len(self.tables.keep_probability)
+
+    @property
+    def paths(self) -> Paths | None:
+        """Of a tree in which lower word ids are more frequent."""
+        return Paths.of_counts(np.arange(self.vocab_size, 0, -1)) if self.model.objective == "hs" else None
 
     @property
     def total(self) -> int:
@@ -130,7 +141,7 @@ def start_table(case: Case, size: float = 0.5) -> NDArray[np.float32]:
 
 def run_engine(case: Case, start: NDArray[np.float32]) -> Result:
     """One epoch of the CPU engine over the shard, segment after segment."""
-    engine = CpuEngine(case.model, case.train, case.tables, case.seed, case.threads)
+    engine = CpuEngine(case.model, case.train, case.tables, case.seed, case.threads, case.paths)
     try:
         engine.table[:] = 0
         engine.table[:, : case.model.dim] = start
@@ -174,7 +185,8 @@ def reference_batches(case: Case, begin: int, stop: int) -> list[tuple[float, re
         read = case.epoch * case.total + case.first_position + begin + (stop - begin) * number / len(groups)
         lr = getattr(train.lr, case.model.arch) * max(1 - read / (train.epochs * case.total), train.lr_floor)
         batch = reference.Batch(
-            case.ids[kept], sentence, case.first_position + kept, group, window_key, noise_key, accept, alias
+            *(case.ids[kept], sentence, case.first_position + kept, group),
+            *(window_key, noise_key, accept, alias, case.paths),
         )
         batches.append((float(np.float32(lr)), batch))
     return batches

@@ -9,13 +9,11 @@ from tests.engine import MODES, Case, make_case, model_config, train_config
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
+def cases(draw: st.DrawFn, modes: tuple[tuple[str, ...], ...] = MODES) -> Case:
     """Small cases of every method, with vocabularies so small that noise words and true words often coincide."""
-    arch, gradient, edges = draw(st.sampled_from(MODES))
+    mode = draw(st.sampled_from(modes))
     model = model_config(
-        arch,
-        gradient,
-        edges,
+        *mode,
         dim=draw(st.integers(1, 20)),
         window=draw(st.integers(1, 4)),
         negatives=draw(st.integers(1, 5)),

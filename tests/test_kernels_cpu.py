@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from tests.engine import (
     ARCHES,
     MODES,
+    NOISE_MODES,
     Case,
     CpuEngine,
     cpu_flags,
@@ -67,7 +68,7 @@ def assert_same_step(case: Case, tolerance: float = 1e-5) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("mode", MODES, ids="-".join)
-def test_engine_takes_the_steps_of_the_reference(mode: tuple[str, str, str], shape: tuple[int, ...]) -> None:
+def test_engine_takes_the_steps_of_the_reference(mode: tuple[str, ...], shape: tuple[int, ...]) -> None:
     """For sizes beside the powers of two and whole tiles, subsampling on, ragged sentences; loss and weights too."""
     dim, window, block_tokens, block_negatives, blocks, tokens = shape
     model = model_config(*mode, dim=dim, window=window, negatives=5)
@@ -75,7 +76,16 @@ def test_engine_takes_the_steps_of_the_reference(mode: tuple[str, str, str], sha
         block_tokens=block_tokens, block_negatives=block_negatives, batch_tokens=blocks * block_tokens, epochs=2
     )
     case = random_case(model, train, tokens, epoch=1, first_position=12_345, tokens_total=20_000)
-    assert_same_step(case)
+    assert_same_step(case, tolerance=3e-5 if model.objective == "softmax" else 1e-5)  # its sums are longer
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode[3] != "ns"], ids="-".join)
+def test_engine_takes_the_steps_of_the_reference_for_many_words(mode: tuple[str, ...]) -> None:
+    """Several chunks of the vocabulary and long paths; blocks that meet many nodes."""
+    model, train = model_config(*mode, dim=20, window=5), train_config(block_tokens=32, batch_tokens=64)
+    rng = np.random.default_rng(3)
+    sentences = [rng.integers(0, 600, rng.integers(2, 30)) for _ in range(20)]
+    assert_same_step(make_case(model, train, sentences, np.ones(600), np.ones(600), threads=2))
 
 
 @given(case=cases())
@@ -85,7 +95,7 @@ def test_engine_takes_the_steps_of_the_reference_on_any_small_case(case: Case) -
 
 
 @pytest.mark.parametrize("mode", MODES, ids="-".join)
-def test_words_of_one_word_sentences_move_nothing(mode: tuple[str, str, str]) -> None:
+def test_words_of_one_word_sentences_move_nothing(mode: tuple[str, ...]) -> None:
     case = make_case(model_config(*mode), train_config(), [[0], [1], [0]], [1, 1], [1, 1])
     start = start_table(case)
     result = run_engine(case, start)
@@ -104,7 +114,7 @@ def test_a_noise_word_that_is_the_true_word_does_nothing(arch: str, gradient: st
 
 
 @pytest.mark.parametrize("mode", MODES, ids="-".join)
-def test_segments_continue_one_another(mode: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_segments_continue_one_another(mode: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """A shard longer than a segment is worked off in several calls, positions and learning rate going on."""
     use_short_segments(monkeypatch, 100)
     model, train = model_config(*mode), train_config(epochs=3)
@@ -112,8 +122,8 @@ def test_segments_continue_one_another(mode: tuple[str, str, str], monkeypatch: 
     assert_same_step(case)
 
 
-@pytest.mark.parametrize("mode", MODES, ids="-".join)
-def test_mean_step_is_that_of_separate_pairs(mode: tuple[str, str, str]) -> None:
+@pytest.mark.parametrize("mode", NOISE_MODES, ids="-".join)
+def test_mean_step_is_that_of_separate_pairs(mode: tuple[str, ...]) -> None:
     """Blocks share noise words; over many draws each pair still gets `negatives` of them by the noise distribution.
 
     Checked against `expected_step`, which knows no blocks, within 5 standard errors of 4,000 draws for every entry.
@@ -139,7 +149,7 @@ def test_mean_step_is_that_of_separate_pairs(mode: tuple[str, str, str]) -> None
 
 
 @pytest.mark.parametrize("mode", MODES, ids="-".join)
-def test_bits_are_the_same_on_any_number_of_threads(mode: tuple[str, str, str]) -> None:
+def test_bits_are_the_same_on_any_number_of_threads(mode: tuple[str, ...]) -> None:
     """More threads than cores too, twice in a row, the loss as well as the vectors."""
     model, train = model_config(*mode, dim=20), train_config(block_tokens=8, batch_tokens=256)
     case = random_case(model, train, 6000, vocab_size=300)
@@ -237,7 +247,7 @@ def test_an_untrained_model_has_loss_ln_2(arch: str, gradient: str) -> None:
 
 @pytest.mark.parametrize("row", [0, 5], ids=["input", "output"])
 @pytest.mark.parametrize("mode", MODES, ids="-".join)
-def test_a_broken_row_shows_in_the_loss(mode: tuple[str, str, str], row: int) -> None:
+def test_a_broken_row_shows_in_the_loss(mode: tuple[str, ...], row: int) -> None:
     """A diverged model must not report a fine loss: what is not a number stays so through all formulas."""
     case = make_case(model_config(*mode, window=1), train_config(), [[0, 1, 2, 0, 1, 2, 3]], [1] * 4, [1] * 4)
     start = start_table(case)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.engine import ARCHES, EDGES, MODES, expected_step, model_config, reference, stream_key, train_config
+from tests.engine import ARCHES, EDGES, NOISE_MODES, expected_step, model_config, reference, stream_key, train_config
 from wordlab.config import ModelConfig, TrainConfig
+from wordlab.huffman import Paths
 from wordlab.sampling import NOISE, WINDOW, alias_table
 
 LR = 0.1
@@ -22,14 +24,19 @@ SCORES = [1.1, -2.2, 3.3, -4.4]
 
 
 def make_batch(
-    sentences: Sequence[Sequence[int]], noise: NDArray[np.float64], block_tokens: int = 100, seed: int = 1
+    sentences: Sequence[Sequence[int]],
+    noise: NDArray[np.float64],
+    block_tokens: int = 100,
+    seed: int = 1,
+    objective: str = "ns",
 ) -> reference.Batch:
-    """One micro-batch of these sentences, nothing subsampled."""
+    """One micro-batch of these sentences, nothing subsampled. objective hs: with the paths of a tree of the words."""
     ids = np.array([word_id for sentence in sentences for word_id in sentence], np.int32)
     numbers = np.repeat(np.arange(len(sentences)), [len(sentence) for sentence in sentences]).astype(np.int32)
     blocks = [(b, min(b + block_tokens, len(ids))) for b in range(0, len(ids), block_tokens)]
     keys = stream_key(seed, 0, WINDOW), stream_key(seed, 0, NOISE)
-    return reference.Batch(ids, numbers, np.arange(len(ids)), blocks, *keys, *alias_table(noise / noise.sum()))
+    paths = Paths.of_counts(np.arange(len(noise), 0, -1)) if objective == "hs" else None
+    return reference.Batch(ids, numbers, np.arange(len(ids)), blocks, *keys, *alias_table(noise / noise.sum()), paths)
 
 
 def random_tables(words: int, dim: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -91,6 +98,44 @@ def test_step_is_the_numerical_gradient(arch: str, edges: str, sentences: list[l
         np.testing.assert_allclose(step, -LR * gradient, rtol=1e-6, atol=1e-10)
 
 
+def log_chance(word: int, hidden: NDArray[np.float64], outputs: NDArray[np.float64], paths: Paths | None) -> float:
+    """ln of the chance of a word: by its path's decisions, without paths by the softmax over all words."""
+    if paths is None:
+        scores = outputs[:-1] @ hidden
+        return float(scores[word] - np.log(np.exp(scores).sum()))
+    span = slice(paths.start[word], paths.start[word + 1])
+    signs = 1 - 2 * paths.code[span]
+    return float(-np.log1p(np.exp(-signs * (outputs[paths.node[span]] @ hidden))).sum())
+
+
+@pytest.mark.parametrize("sentences", [THREE_WORDS, REPEATS], ids=["three words", "repeated words"])
+@pytest.mark.parametrize("objective", ["hs", "softmax"])
+@pytest.mark.parametrize("edges", ["cut", "drop"])
+@pytest.mark.parametrize("arch", ["skipgram", "cbow"])
+def test_a_softmax_step_is_the_numerical_gradient(
+    arch: str, edges: str, objective: str, sentences: list[list[int]]
+) -> None:
+    """Undamped, the tables move by -lr times the derivative of -ln of the chances of the words to be predicted.
+
+    The bags and words are those of negative sampling's true pairs, so window and edges are not taken on trust.
+    """
+    model = model_config(arch, "exact", edges, objective, dim=3, window=2)
+    noise, train = np.array([1.0, 2, 3, 4]), train_config(damping=0.0)
+    batch = make_batch(sentences, noise, block_tokens=2, objective=objective)
+    tables = random_tables(4, 3)
+    pairs = all_pairs(make_batch(sentences, noise, 2), dataclasses.replace(model, objective="ns"), train, 4)
+    wanted = [(list(pair.bag), pair.output) for pair in pairs if pair.label == 1]
+
+    def loss() -> float:
+        inputs, outputs = tables
+        return -sum(log_chance(word, inputs[bag].mean(axis=0), outputs, batch.paths) for bag, word in wanted)
+
+    for step, table in zip(steps_of(tables, batch, model, train), tables, strict=True):
+        np.testing.assert_allclose(step, -LR * numerical_gradient(loss, table), rtol=1e-6, atol=1e-10)
+    found = reference.train_batch(*(table.copy() for table in tables), batch, model, train, LR)
+    assert found[0] == pytest.approx(loss())
+
+
 @pytest.mark.parametrize("sentences", [THREE_WORDS, REPEATS], ids=["three words", "repeated words"])
 @pytest.mark.parametrize("edges", EDGES)
 def test_the_c_programs_cbow_gradient_is_the_bag_size_too_large(edges: str, sentences: list[list[int]]) -> None:
@@ -143,9 +188,9 @@ def numerical_trace(pairs: list[reference.Pair], tables: tuple[Any, Any], which:
     return trace
 
 
-@pytest.mark.parametrize("mode", MODES, ids="-".join)
+@pytest.mark.parametrize("mode", NOISE_MODES, ids="-".join)
 def test_mean_over_all_noise_words_is_the_step_of_separate_pairs(
-    mode: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+    mode: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All combinations of a block's noise words and of window widths, each by its chance: exact, nothing drawn.
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.engine import (
-    MODES,
+    NOISE_MODES,
     Case,
     model_config,
     random_case,
@@ -46,7 +46,7 @@ def shaped_case(mode: tuple[str, str, str], shape: tuple[int, ...]) -> Case:
 
 @pytest.mark.parametrize("deterministic", [False, True], ids=["fast", "deterministic"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("mode", MODES, ids="-".join)
+@pytest.mark.parametrize("mode", NOISE_MODES, ids="-".join)
 def test_the_kernels_take_the_steps_of_the_reference(
     mode: tuple[str, str, str], shape: tuple[int, ...], deterministic: bool
 ) -> None:

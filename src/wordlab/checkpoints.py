@@ -44,6 +44,7 @@ STALE_DAYS = 14
 """Checkpoints of trainings that nobody went on with are removed when they are older."""
 CODE = (
     *("artifacts.py", "checkpoint_file.py", "checkpoints.py", "compiled.py", "divergence.py", "engine.py"),
+    "huffman.py",
     *("sampling.py", "shards.py", "training.py", "training_run.py", "vocab.py", "kernels", "torch_engine"),
 )
 """Modules and folders of modules that take part in training; a test compares with what `train` lists in dvc.yaml."""

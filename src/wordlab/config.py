@@ -110,7 +110,8 @@ class ModelConfig:
     """Section `model` of params.yaml."""
 
     arch: Literal["skipgram", "cbow"]
-    objective: Literal["ns"]
+    objective: Literal["ns", "hs", "softmax"]
+    """Negative sampling, hierarchical softmax over a Huffman tree, or softmax over all words."""
     dim: int
     """Length of a vector."""
     window: int
@@ -127,6 +128,9 @@ class ModelConfig:
         _require(1 <= self.window <= 100, "model.window", self.window, "from 1 to 100 tokens")
         wanted = "from 1 to 1000000: without noise words nothing is learned"
         _require(1 <= self.negatives <= 1_000_000, "model.negatives", self.negatives, wanted)
+        path = self.arch != "skipgram" or self.objective == "ns" or self.window_edges != "pad"
+        wanted = "cut or drop with arch skipgram, unless objective is ns: the padding row is no word to predict"
+        _require(path, "model.window_edges", self.window_edges, wanted)
 
 
 @dataclass(frozen=True, kw_only=True)

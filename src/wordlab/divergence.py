@@ -20,16 +20,15 @@ from wordlab.stage import say
 
 KNOWS_NOTHING = math.log(2)
 """Loss of a model that gives every prediction a chance of one half."""
-NOTHING = f"where a model that knows nothing has {KNOWS_NOTHING:.3g}"
-DIVERGED_LOSS = 2 * KNOWS_NOTHING
-"""A mean since the last row of the curve."""
+DIVERGED = 2
+"""A mean loss since the last row of the curve, in units of that of a model that knows nothing."""
 RISE_STOPS, RISE_WARNS = 1.25, 1.1
 """Mean loss over the last pass of the corpus as a multiple of that over the pass before it. Both cover the same text,
 so that a text that gets harder towards its end raises neither."""
 LONG_ROW, USUAL = 100.0, "usual are 20 or less"
 """Length of a row from which on it is told of."""
 NOTHING_LEARNED = 0.995
-"""Loss over the last pass in units of KNOWS_NOTHING, from which on the model is told to have learned nothing."""
+"""Loss over the last pass, in units of that of a model that knows nothing, from which on nothing has been learned."""
 SAME_DIRECTION = 0.99
 """Mean cosine of all pairs of input rows from which on they count as one and the same."""
 _ROWS = 1 << 14
@@ -50,6 +49,8 @@ class Watch:
     arch: str
     corpus_tokens: int
     """Tokens of one pass."""
+    knows_nothing: float = KNOWS_NOTHING
+    """Loss of a model that holds all outcomes for equally likely."""
     warnings: list[str] = field(default_factory=list)
     _tokens: list[int] = field(default_factory=lambda: [0])
     _summed: list[float] = field(default_factory=lambda: [0.0])
@@ -58,12 +59,12 @@ class Watch:
     def see_segment(self, tokens: int, loss: float) -> None:
         """tokens: read so far. loss: sum over the segment. Raises DivergedError where it is not finite."""
         if not math.isfinite(loss):
-            raise self._diverged(tokens, f"the loss is {loss:.3g}, {NOTHING}")
+            raise self._diverged(tokens, f"the loss is {loss:.3g}, {self._nothing()}")
 
     def see_point(self, tokens: int, loss: float) -> None:
         """One row of the curve: tokens read so far, mean loss since the row before. Raises DivergedError."""
-        if not loss < DIVERGED_LOSS:
-            raise self._diverged(tokens, f"the loss is {loss:.3g}, {NOTHING}")
+        if not loss < DIVERGED * self.knows_nothing:
+            raise self._diverged(tokens, f"the loss is {loss:.3g}, {self._nothing()}")
         self._summed.append(self._summed[-1] + loss * (tokens - self._tokens[-1]))
         self._tokens.append(tokens)
         rise = self._rise()
@@ -101,7 +102,7 @@ class Watch:
         last = self.last_loss()
         if longest > LONG_ROW:
             self._warn("long rows", f"the longest vector has length {longest:.3g}, {USUAL}. {self._remedy()}")
-        if last > NOTHING_LEARNED * KNOWS_NOTHING:
+        if last > NOTHING_LEARNED * self.knows_nothing:
             self._warn(
                 "nothing learned",
                 f"the loss over the last pass is {last:.4f}, as if nothing were known. {self._too_little()}",
@@ -121,6 +122,9 @@ class Watch:
 
     def _diverged(self, tokens: int, what: str) -> DivergedError:
         return DivergedError(f"The training diverged: after {tokens:,} words {what}. {self._remedy()}")
+
+    def _nothing(self) -> str:
+        return f"where a model that knows nothing has {self.knows_nothing:.3g}"
 
     def _remedy(self) -> str:
         return (

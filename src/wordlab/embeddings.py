@@ -236,6 +236,11 @@ def _load_folder(folder: Path, mmap: bool, output_vectors: bool) -> dict[str, An
     manifest = read_manifest(folder, "train")
     words = _map_words(folder / "words.arrow", manifest.get("vocabulary"))
     names = ["input_vectors", "output_vectors"] if output_vectors else ["input_vectors"]
+    if output_vectors and "node_vectors.npy" in manifest["files"]:
+        raise ArtifactError(
+            f"{folder} was trained by hierarchical softmax, which has vectors of inner nodes and no output vectors. "
+            "Load it without output_vectors=True, or train with: dvc exp run -S model.objective=ns"
+        )
     mapped = {name: _map_vectors(folder / f"{name}.npy", words.num_rows) for name in names}
     if not mmap:
         need = sum(vectors.nbytes for vectors in mapped.values())

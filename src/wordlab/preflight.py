@@ -260,6 +260,7 @@ def _vocabulary() -> tuple[int, int]:
 
 
 def _train(params: Params, seed: int | None) -> Need:
+    from wordlab.huffman import Paths
     from wordlab.kernels.cpu import memory_bytes
     from wordlab.training import fit_to_vocabulary
     from wordlab.vocab import SamplingTables
@@ -269,7 +270,8 @@ def _train(params: Params, seed: int | None) -> Need:
     tables = SamplingTables.build(counts, params.vocab.subsample_t, params.vocab.noise_power)
     train = fit_to_vocabulary(params.train, counts, tables)
     threads = params.run.threads or available_cores()
-    engine = memory_bytes(params.model, train, words, threads)
+    longest_path = Paths.of_counts(counts).longest if params.model.objective == "hs" else 0
+    engine = memory_bytes(params.model, train, words, threads, longest_path)
     memory = PROCESS_BYTES + engine + words * (WORD_BYTES + word_bytes)
     model = words * (8 * params.model.dim + word_bytes)
     folder = DATA / "train" / f"seed-{seed}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from wordlab.config import ModelConfig, Params, TrainConfig
 from wordlab.divergence import DivergedError
 from wordlab.engine import Engine
 from wordlab.errors import ArtifactError, CorpusError
+from wordlab.huffman import Paths
 from wordlab.kernels.cpu import SEGMENT_TOKENS, CpuEngine, memory_bytes
 from wordlab.machine import require_disk, require_memory
 from wordlab.shards import EncodedCorpus
@@ -119,13 +121,16 @@ def open_engine(
 
         return choice.open_engine(gpu, data, model, seed)
     train = fit_to_vocabulary(train, data.vocab.counts, data.tables)
+    paths = Paths.of_counts(data.vocab.counts) if model.objective == "hs" else None
+    scores = f", and the scores of all words for {train.batch_tokens} tokens" if model.objective == "softmax" else ""
+    others = ", or another model.objective" if scores else ""
     require_memory(
-        memory_bytes(model, train, len(data.vocab), threads),
-        f"{2 * len(data.vocab):,} vectors of {model.dim} numbers",
-        "a smaller model.dim, a higher vocab.min_count or a vocab.max_size",
+        memory_bytes(model, train, len(data.vocab), threads, paths.longest if paths else 0),
+        f"{2 * len(data.vocab):,} vectors of {model.dim} numbers{scores}",
+        f"a smaller model.dim, a higher vocab.min_count or a vocab.max_size{others}",
     )
     compile_kernels(model, train)
-    return CpuEngine(model, train, data.tables, seed, threads)
+    return CpuEngine(model, train, data.tables, seed, threads, paths)
 
 
 def train_model(
@@ -148,7 +153,8 @@ def train_model(
     engine = open_engine(data, model, train, seed, threads, gpu)
     with contextlib.closing(engine):
         word_ids = len(data.vocab) if gpu is None else None  # on a GPU they are looked at there
-        run = Run(data.corpus, word_ids, model.arch, engine, checkpoints)
+        knows_nothing = math.log(len(data.vocab) if model.objective == "softmax" else 2)
+        run = Run(data.corpus, word_ids, model.arch, engine, checkpoints, knows_nothing)
         try:
             with progress(
                 run.total, "word", f"train seed {seed}", disable=not show_progress, initial=run.trained.tokens
@@ -170,8 +176,9 @@ def end_checkpoints(checkpoints: Checkpoints, engine: Engine, trained: Trained) 
 
 def compile_kernels(model: ModelConfig, train: TrainConfig) -> None:
     """Compile or load what training calls, on a corpus of two words, so that no timer and no progress bar sees it."""
-    tables = SamplingTables.build(np.array([1, 1]), 0.0, 0.75)
-    engine = CpuEngine(dataclasses.replace(model, dim=1), train, tables, 0, 1)
+    counts = np.array([1, 1])
+    tables = SamplingTables.build(counts, 0.0, 0.75)
+    engine = CpuEngine(dataclasses.replace(model, dim=1), train, tables, 0, 1, Paths.of_counts(counts))
     engine.train_segment(np.array([0, 1], np.int32), np.array([2]), 0, 0, 0, 2)
     engine.close()
 
@@ -183,12 +190,18 @@ def describe(engine: Engine) -> dict[str, Any]:
 
 
 def save_model(folder: Path, engine: Engine, data: TrainingData, params: Params, seed: int) -> None:
-    """Write data/train/seed-N: vectors, words, manifest. Equal runs write equal bytes."""
+    """Write data/train/seed-N: vectors, words, manifest. Equal runs write equal bytes.
+
+    Hierarchical softmax has no output vectors of words, but one vector an inner node, (V - 1, dim).
+    """
     rows = len(data.vocab)
     require_disk(8 * rows * params.model.dim + 64 * rows, folder, "a smaller model.dim or a higher vocab.min_count")
     with output_folder(folder) as building:
         np.save(building / "input_vectors.npy", engine.input_vectors)
-        np.save(building / "output_vectors.npy", engine.output_vectors)
+        if params.model.objective == "hs":
+            np.save(building / "node_vectors.npy", engine.output_vectors[: rows - 1])
+        else:
+            np.save(building / "output_vectors.npy", engine.output_vectors)
         data.vocab.save(building / "words.arrow")
         content = {
             "seed": seed,

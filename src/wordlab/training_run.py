@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from wordlab.checkpoints import Checkpoints
-from wordlab.divergence import Watch
+from wordlab.divergence import KNOWS_NOTHING, Watch
 from wordlab.engine import Engine
 from wordlab.errors import ArtifactError, CorpusError
 from wordlab.shards import EncodedCorpus
@@ -33,7 +33,8 @@ class CurvePoint:
     tokens: int
     """Tokens read so far, before subsampling, all epochs."""
     loss: float
-    """Mean logistic loss of a prediction, true pairs and noise words alike by their weight; float64."""
+    """Mean loss of a prediction, float64: of true pairs and noise words alike by their weight; in hierarchical softmax
+    of one decision, in full softmax of one word."""
     lr: float
 
 
@@ -71,15 +72,21 @@ class Run:
     """One training under way."""
 
     def __init__(
-        self, corpus: EncodedCorpus, vocab_size: int | None, arch: str, engine: Engine, checkpoints: Checkpoints | None
+        self,
+        corpus: EncodedCorpus,
+        vocab_size: int | None,
+        arch: str,
+        engine: Engine,
+        checkpoints: Checkpoints | None,
+        knows_nothing: float = KNOWS_NOTHING,
     ) -> None:
         """Begins where the newest checkpoint is, or at the first segment. vocab_size: word ids must be below
-        it; None: the engine looks."""
+        it; None: the engine looks. knows_nothing: loss of a model that holds all outcomes for equally likely."""
         self.corpus, self.vocab_size, self.engine, self.checkpoints = corpus, vocab_size, engine, checkpoints
         self.tokens = corpus.num_tokens
         self.total = engine.train.epochs * self.tokens
         self.trained = Trained()
-        self.watch = Watch(arch, self.tokens)
+        self.watch = Watch(arch, self.tokens, knows_nothing)
         self._every = max(1, math.ceil(self.total / engine.segment_tokens / CURVE_POINTS))
         if checkpoints and (found := checkpoints.load()):
             state, table = found

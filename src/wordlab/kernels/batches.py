@@ -17,6 +17,7 @@ from wordlab.kernels.layout import SKIPGRAM, Tokens, Updates
 from wordlab.kernels.simd import LANES, fma, load, prefetch, splat, store
 from wordlab.kernels.skipgram import skipgram_block
 from wordlab.kernels.threads import take_next, wait_for_all
+from wordlab.kernels.tree import skipgram_tree_block
 from wordlab.sampling import is_kept
 
 PREFETCH_AHEAD = 12
@@ -66,7 +67,7 @@ class Team(NamedTuple):
 
 
 @inner
-def _keep_tokens(thread, team, segment, threshold, draws):
+def keep_tokens(thread, team, segment, threshold, draws):
     """Subsample the segment into team.tokens; returns the number of kept tokens.
 
     Every thread subsamples a part of the segment to the place where that part lies, and when all know how many tokens
@@ -104,7 +105,7 @@ def train_segment(thread, team, segment, rule, draws, schedule, scratch, mine):
 
     scratch, mine: this thread's own; mine: int64, one entry for each row of the update buffer and one more.
     """
-    n = _keep_tokens(thread, team, segment, rule.keep_threshold, draws)
+    n = keep_tokens(thread, team, segment, rule.keep_threshold, draws)
     tokens = Tokens(team.tokens.word_id[:n], team.tokens.sentence[:n], team.tokens.position[:n])
     size, losses = rule.block_tokens, team.losses
     blocks = (n + size - 1) // size
@@ -124,7 +125,11 @@ def train_segment(thread, team, segment, rule, draws, schedule, scratch, mine):
             ahead = start + team.threads * size
             prefetch_block(tokens, ahead, min(ahead + size, n), rule, draws, scratch.depth)
             stop, update = min(start + size, n), vector + part * b
-            if rule.method == SKIPGRAM:
+            if rule.method == SKIPGRAM and rule.hierarchical:
+                total = skipgram_tree_block(
+                    tokens, start, stop, rule, draws, lr, scratch, update, rows[b], curvatures[b]
+                )
+            elif rule.method == SKIPGRAM:
                 total = skipgram_block(tokens, start, stop, rule, draws, lr, scratch, update, rows[b], curvatures[b])
             else:
                 total = cbow_block(tokens, start, stop, rule, draws, lr, scratch, update, rows[b], curvatures[b])

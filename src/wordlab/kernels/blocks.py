@@ -116,10 +116,16 @@ def prefetch_block(tokens, start, stop, rule, draws, depth):
     for n in range(rule.block_negatives):
         noise_id = noise_word(draws.noise_key, position, n, rule.accept, rule.alias)
         _prefetch_row(rule.table, rule.vocab_size + 1 + noise_id, depth)
-    for t in range(max(start - rule.window, 0), min(stop + rule.window, word_id.shape[0])):
-        _prefetch_row(rule.table, others + word_id[t], depth)
+    begin, end = max(start - rule.window, 0), min(stop + rule.window, word_id.shape[0])
+    for t in range(begin, end):
+        if rule.hierarchical and (rule.method == SKIPGRAM or start <= t < stop):
+            for k in range(rule.path_start[word_id[t]], rule.path_start[word_id[t] + 1]):
+                _prefetch_row(rule.table, rule.vocab_size + 1 + rule.path_node[k], depth)
+        if not (rule.hierarchical and rule.method == SKIPGRAM):
+            _prefetch_row(rule.table, others + word_id[t], depth)
     for t in range(start, stop):
-        _prefetch_row(rule.table, own + word_id[t], depth)
+        if rule.method == SKIPGRAM or not rule.hierarchical:
+            _prefetch_row(rule.table, own + word_id[t], depth)
 
 
 @njit(inline="always")
@@ -129,36 +135,45 @@ def _prefetch_row(table, row, depth):
         prefetch(address, k)
 
 
+@njit(inline="always")
+def window_bounds(tokens, t, rule, draws):
+    """(first, last, absent): kept tokens in the window of token t, itself included, and the places that are empty.
+
+    A target that is left out has last < first.
+    """
+    sentence = tokens.sentence
+    width = window_width(draws.window_key, draws.first_position + tokens.position[t], rule.window)
+    low, high = max(t - width, 0), min(t + width, sentence.shape[0] - 1)
+    while sentence[low] != sentence[t]:
+        low += 1
+    while sentence[high] != sentence[t]:
+        high -= 1
+    absent = 2 * width - (high - low)
+    if (absent > 0 and rule.window_edges == DROP) or high == low:
+        low, high = t + 1, t
+    return low, high, absent if rule.window_edges == PAD else 0
+
+
 @inner
 def draw_windows(tokens, start, stop, rule, draws, scratch):
     """Windows of the targets start..stop; returns (true pairs, padded pairs)."""
-    window, first, last, sentence = rule.window, scratch.first, scratch.last, tokens.sentence
-    position = tokens.position
-    n = sentence.shape[0]
+    window, first, last = rule.window, scratch.first, scratch.last
     pairs, missing = 0, 0
     fill(1, first, scratch.columns)
     fill(0, last, scratch.columns)
     fill(0, scratch.pairs, scratch.columns)
     fill(0, scratch.missing, scratch.columns)
     for j in range(stop - start):
-        t = start + j
         c = j + 2 * window
-        width = window_width(draws.window_key, draws.first_position + position[t], window)
-        low, high = max(t - width, 0), min(t + width, n - 1)
-        while sentence[low] != sentence[t]:
-            low += 1
-        while sentence[high] != sentence[t]:
-            high -= 1
-        absent = 2 * width - (high - low)
-        if (absent > 0 and rule.window_edges == DROP) or high == low:
+        low, high, absent = window_bounds(tokens, start + j, rule, draws)
+        if high < low:
             continue
         poke(np.float32(low - start + window), first, c)
         poke(np.float32(high - start + window), last, c)
         poke(np.float32(high - low), scratch.pairs, c)
         pairs += high - low
-        if rule.window_edges == PAD:
-            poke(np.float32(absent), scratch.missing, c)
-            missing += absent
+        poke(np.float32(absent), scratch.missing, c)
+        missing += absent
     return pairs, missing
 
 
@@ -194,6 +209,21 @@ def wrong(s, weight, lr):
     step = lr * weight
     sigma = where_at_least(s, zero, larger, smaller)
     return step * sigma, step * (larger * smaller), weight * (positive + log_of_one_plus(e))
+
+
+@njit(inline="always")
+def decided(s, true_weight, false_weight, lr):
+    """Scores of decisions that some want true and some false -> (residual, curvature, loss), as for `wrong`."""
+    zero, one = splat(np.float32(0)), splat(np.float32(1))
+    positive = where_at_least(zero, s, zero, s)
+    e = exp_of_negative(s - positive - positive)
+    larger = one / (one + e)
+    smaller = e * larger
+    sigma = where_at_least(s, zero, larger, smaller)
+    rest = where_at_least(s, zero, smaller, larger)
+    weight = true_weight + false_weight
+    loss = weight * (positive + log_of_one_plus(e)) - true_weight * s
+    return lr * (true_weight * rest - false_weight * sigma), lr * weight * (larger * smaller), loss
 
 
 @inner

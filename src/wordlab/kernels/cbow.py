@@ -21,6 +21,7 @@ from wordlab.kernels.blocks import (
 )
 from wordlab.kernels.layout import BAND, CBOW_WORD2VEC
 from wordlab.kernels.simd import LANES, fma, lane_sum, load, peek, poke, splat, store, where_at_least
+from wordlab.kernels.tree import cbow_tree_pairs
 
 
 @inner
@@ -52,24 +53,19 @@ def cbow_block(tokens, start, stop, rule, draws, lr, scratch, update, row, curva
     if missing > 0:
         _pad_bags(rule, scratch, targets)
 
-    loss, predictions = _true_pairs(tokens, start, targets, rule, lr, scratch, row, curvature)
-    draw_noise(tokens, start, targets, rule, draws, scratch, scratch.pairs)
-    predictions -= _exclude_targets(tokens, start, targets, rule, scratch)
-    transpose_hidden(scratch, left, targets)
-    loss += noise_residuals(rule, lr, scratch, targets, curvature[noise_at:])
-    noise_updates(rule, scratch, targets, update + 4 * depth * noise_at, row[noise_at:])
-
-    for j in range(0, targets, BAND):
-        band_product(
-            scratch.noise_NL + 4 * (left + j), 1, columns, scratch.noise_ND, depth, rule.block_negatives,
-            scratch.hidden_gradient_LD + 4 * depth * (left + j), depth, depth // LANES, False,
-        )  # fmt: skip
-    for j in range(targets):
-        gradient, place = peek(scratch.gradient, left + j), update + 4 * depth * j
-        hidden, target = scratch.hidden_LD + 4 * depth * (left + j), scratch.target_BD + 4 * depth * j
-        axpy(gradient, target, scratch.hidden_gradient_LD + 4 * depth * (left + j), depth)
-        for k in range(0, depth, LANES):
-            store(splat(gradient) * load(hidden, k), place, k)
+    noise_update, noise_row, noise_curvature = update + 4 * depth * noise_at, row[noise_at:], curvature[noise_at:]
+    if rule.hierarchical:
+        loss, predictions = cbow_tree_pairs(
+            tokens, start, targets, rule, lr, scratch, noise_update, noise_row, noise_curvature
+        )
+    else:
+        loss, predictions = _true_pairs(tokens, start, targets, rule, lr, scratch, row, curvature)
+        draw_noise(tokens, start, targets, rule, draws, scratch, scratch.pairs)
+        predictions -= _exclude_targets(tokens, start, targets, rule, scratch)
+        transpose_hidden(scratch, left, targets)
+        loss += noise_residuals(rule, lr, scratch, targets, noise_curvature)
+        noise_updates(rule, scratch, targets, noise_update, noise_row)
+        _hidden_gradients(rule, scratch, targets, update)
     if rule.method == CBOW_WORD2VEC:
         _fill_bags(rule, scratch, targets, True)
     for i in range(0, targets + 2 * window, BAND):
@@ -87,6 +83,23 @@ def cbow_block(tokens, start, stop, rule, draws, lr, scratch, update, row, curva
     if missing > 0:
         _pad_bag_updates(rule, scratch, targets, update, row, curvature, pad_at)
     return loss, predictions
+
+
+@inner
+def _hidden_gradients(rule, scratch, targets, update):
+    """Residuals -> hidden_gradient_LD, and the updates of the targets' output rows."""
+    left, depth, columns = 2 * rule.window, scratch.depth, scratch.columns
+    for j in range(0, targets, BAND):
+        band_product(
+            scratch.noise_NL + 4 * (left + j), 1, columns, scratch.noise_ND, depth, rule.block_negatives,
+            scratch.hidden_gradient_LD + 4 * depth * (left + j), depth, depth // LANES, False,
+        )  # fmt: skip
+    for j in range(targets):
+        gradient, place = peek(scratch.gradient, left + j), update + 4 * depth * j
+        hidden, target = scratch.hidden_LD + 4 * depth * (left + j), scratch.target_BD + 4 * depth * j
+        axpy(gradient, target, scratch.hidden_gradient_LD + 4 * depth * (left + j), depth)
+        for k in range(0, depth, LANES):
+            store(splat(gradient) * load(hidden, k), place, k)
 
 
 @inner

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wordlab.config import ModelConfig, TrainConfig
+from wordlab.huffman import Paths
 from wordlab.kernels.batches import Schedule, Segment, Team, train_segment
 from wordlab.kernels.layout import (
     CBOW_EXACT,
     CBOW_WORD2VEC,
     CUT,
+    DENSE,
     DROP,
     PAD,
     SKIPGRAM,
@@ -24,8 +26,11 @@ from wordlab.kernels.layout import (
     Sizes,
     Tokens,
     Updates,
+    round_up,
     sizes,
 )
+from wordlab.kernels.simd import LANES
+from wordlab.kernels.softmax import CHUNK, Shared, train_softmax_segment
 from wordlab.kernels.threads import new_state
 from wordlab.sampling import KEEP, NOISE, WINDOW, alias_table, initial_vectors, keep_thresholds, stream_key
 from wordlab.vocab import SamplingTables
@@ -52,7 +57,7 @@ def aligned_zeros(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray
 class Memory:
     """Owns the arrays of one thread's Scratch."""
 
-    def __init__(self, size: Sizes, window: int) -> None:
+    def __init__(self, size: Sizes, window: int, nodes: int, longest_path: int) -> None:
         self.arrays: dict[str, np.ndarray[Any, Any]] = {
             "hidden_LD": aligned_zeros((size.columns, size.depth)),
             "hidden_DL": aligned_zeros((size.depth, size.columns)),
@@ -64,6 +69,7 @@ class Memory:
             "bag_CL": aligned_zeros((size.context, size.columns)),
             "noise_NL": aligned_zeros((size.noise, size.columns)),
             "noise_weight_NL": aligned_zeros((size.noise, size.columns)),
+            "true_weight_NL": aligned_zeros((size.noise if nodes else 0, size.columns)),
             "context_norm": aligned_zeros((size.context,)),
             "noise_norm": aligned_zeros((size.noise,)),
         }
@@ -80,13 +86,54 @@ class Memory:
             "target_norm",
         ):
             self.arrays[name] = aligned_zeros((size.columns,))
+        for name in ("path_score", "path_bend", "path_weight"):
+            self.arrays[name] = aligned_zeros((round_up(longest_path, LANES),))
         self.arrays["own"][:] = np.arange(size.columns) - window
         self.scratch = Scratch(
             columns=size.columns,
             depth=size.depth,
             context_rows=size.context,
+            slot=np.full(nodes, -1, np.int32),
+            node_low=np.zeros(size.noise if nodes else 0, np.int32),
+            node_high=np.zeros(size.noise if nodes else 0, np.int32),
             context_id=np.zeros(size.context, np.int32),
             noise_id=np.zeros(size.noise, np.int32),
+            **{name: array.ctypes.data for name, array in self.arrays.items()},
+        )
+
+
+class SoftmaxMemory:
+    """Owns the arrays of a team's Shared: full softmax."""
+
+    def __init__(self, model: ModelConfig, batch_tokens: int, vocab_size: int, threads: int) -> None:
+        columns, depth = round_up(batch_tokens, LANES), round_up(model.dim, LANES)
+        chunks = -(-vocab_size // CHUNK)
+        self.arrays = {
+            "hidden_TD": aligned_zeros((columns, depth)),
+            "hidden_DT": aligned_zeros((depth, columns)),
+            "norm": aligned_zeros((columns,)),
+            "pairs": aligned_zeros((columns,)),
+            "most": aligned_zeros((chunks, columns)),
+            "total": aligned_zeros((chunks, columns)),
+            "log_total": aligned_zeros((columns,)),
+            "gradient": aligned_zeros((chunks, columns, depth)),
+            "curvature": aligned_zeros((chunks, columns)),
+            "scores": aligned_zeros((threads, CHUNK, columns)),
+            "steps": aligned_zeros((threads, DENSE, depth)),
+            "bends": aligned_zeros((threads, CHUNK)),
+        }
+        self.shared = Shared(
+            columns=columns,
+            depth=depth,
+            chunks=chunks,
+            chunk_losses=np.zeros(chunks),
+            low=np.zeros(columns, np.int32),
+            high=np.zeros(columns, np.int32),
+            absent=np.zeros(columns, np.int32),
+            true_word=np.zeros(2 * model.window * columns, np.int32),
+            true_column=np.zeros(2 * model.window * columns, np.int32),
+            true_count=np.zeros(1, np.int64),
+            bent=np.zeros(vocab_size + 1, np.float32),
             **{name: array.ctypes.data for name, array in self.arrays.items()},
         )
 
@@ -94,14 +141,26 @@ class Memory:
 class CpuEngine:
     """A model being trained on the CPU: its table, and the team of threads that moves it."""
 
-    def __init__(self, model: ModelConfig, train: TrainConfig, tables: SamplingTables, seed: int, threads: int) -> None:
-        """Start from random input rows and zero output rows. tables: of the vocabulary, V words. threads: 1 or more."""
+    def __init__(
+        self,
+        model: ModelConfig,
+        train: TrainConfig,
+        tables: SamplingTables,
+        seed: int,
+        threads: int,
+        paths: Paths | None = None,
+    ) -> None:
+        """Start from random input rows and zero output rows. tables: of the vocabulary, V words. threads: 1 or more.
+
+        paths: of the vocabulary's Huffman tree; model.objective hs needs it.
+        """
         vocab_size = len(tables.keep_probability)
         self.model, self.train, self.seed = model, train, seed
         self.vocab_size = vocab_size
-        noise_words = getattr(train.block_negatives, model.arch)
-        size = sizes(model.window, train.block_tokens, noise_words, model.dim)
-        self.table = aligned_zeros((2 * vocab_size + 2, size.depth))
+        paths = paths or Paths.of_counts(np.zeros(0, np.int64))
+        size = block_sizes(model, train, vocab_size, paths.longest)
+        softmax = model.objective == "softmax"
+        self.table = aligned_zeros((2 * vocab_size + 2 + DENSE, size.depth))[: 2 * vocab_size + 2]
         initial_vectors(seed, self.table[:vocab_size, : model.dim])
         accept, alias = alias_table(tables.noise_probability)
         self._rule = Rule(
@@ -110,7 +169,11 @@ class CpuEngine:
             window=model.window,
             negatives=float(model.negatives),
             block_tokens=train.block_tokens,
-            block_negatives=noise_words,
+            block_negatives=0 if model.objective == "hs" else getattr(train.block_negatives, model.arch),
+            hierarchical=model.objective == "hs",
+            path_start=paths.start,
+            path_node=paths.node,
+            path_code=paths.code,
             dim=model.dim,
             vocab_size=vocab_size,
             table=self.table.ctypes.data,
@@ -120,7 +183,7 @@ class CpuEngine:
             batch_blocks=train.batch_tokens // train.block_tokens,
             damping=np.float32(train.damping),
         )
-        rows = (self._rule.batch_blocks, size.update_rows)
+        rows = (1, 1) if softmax else (self._rule.batch_blocks, size.update_rows)
         self._state = new_state()
         self._team = Team(
             threads=threads,
@@ -132,7 +195,11 @@ class CpuEngine:
             bent=aligned_zeros((16 * row_groups(2 * vocab_size + 2),)),
             losses=np.zeros((SEGMENT_TOKENS // train.block_tokens + 1, 2)),
         )
-        self._memories = [Memory(size, model.window) for _ in range(threads)]
+        if softmax:
+            self._softmax = SoftmaxMemory(model, train.batch_tokens, vocab_size, threads)
+        nodes = len(paths.start) - 1
+        memories = 0 if softmax else threads
+        self._memories = [Memory(size, model.window, nodes, paths.longest) for _ in range(memories)]
         self._mine = [np.zeros(rows[0] * rows[1] + 1, np.int64) for _ in range(threads)]
         self._leader = ThreadPoolExecutor(1)
         self._others = ThreadPoolExecutor(max(threads - 1, 1))
@@ -165,6 +232,9 @@ class CpuEngine:
         )
 
         def work(thread: int) -> int:
+            if self.model.objective == "softmax":
+                shared = self._softmax.shared
+                return train_softmax_segment(thread, self._team, segment, self._rule, draws, schedule, shared)
             scratch, mine = self._memories[thread].scratch, self._mine[thread]
             return train_segment(thread, self._team, segment, self._rule, draws, schedule, scratch, mine)
 
@@ -231,10 +301,22 @@ def row_groups(rows: int) -> int:
     return groups
 
 
-def memory_bytes(model: ModelConfig, train: TrainConfig, vocab_size: int, threads: int) -> int:
-    """Memory that an engine will take: the table above all."""
-    size = sizes(model.window, train.block_tokens, getattr(train.block_negatives, model.arch), model.dim)
+def block_sizes(model: ModelConfig, train: TrainConfig, vocab_size: int, longest_path: int) -> Sizes:
+    """Sizes of a block's arrays. In hierarchical softmax there is room for every node that its paths could have."""
+    words = train.block_tokens + (2 * model.window if model.arch == "skipgram" else 0)
+    nodes = min(max(vocab_size - 1, 1), words * longest_path)
+    outputs = nodes + 2 * DENSE if model.objective == "hs" else getattr(train.block_negatives, model.arch)
+    return sizes(model.window, train.block_tokens, outputs, model.dim)
+
+
+def memory_bytes(model: ModelConfig, train: TrainConfig, vocab_size: int, threads: int, longest_path: int = 0) -> int:
+    """Memory that an engine will take: the table above all. longest_path: of hierarchical softmax."""
+    size = block_sizes(model, train, vocab_size, longest_path)
     rows = 2 * vocab_size + 2
+    if model.objective == "softmax":
+        columns, chunks = round_up(train.batch_tokens, LANES), -(-vocab_size // CHUNK)
+        shared = columns * (chunks * (size.depth + 4) + 3 * size.depth + 16 * model.window + threads * CHUNK)
+        return 4 * (rows * size.depth + shared) + 24 * SEGMENT_TOKENS + 20 * vocab_size
     table = 4 * rows * size.depth + 64 * row_groups(rows)
     updates = train.batch_tokens // train.block_tokens * size.update_rows * (4 * size.depth + 8 + 8 * threads)
     scratch = threads * 4 * (size.columns + size.context + size.noise) * (3 * size.depth + 3 * size.columns)

@@ -40,6 +40,13 @@ class Rule(NamedTuple):
     negatives: float
     block_tokens: int
     block_negatives: int
+    """Noise words of a block; 0 in hierarchical softmax."""
+    hierarchical: bool
+    """Whether output rows are the inner nodes of a Huffman tree."""
+    path_start: Any
+    path_node: Any
+    path_code: Any
+    """Words' paths, see huffman.Paths."""
     dim: int
     """Length of a vector without padding."""
     vocab_size: int
@@ -82,6 +89,7 @@ class Scratch(NamedTuple):
     bag_CL: int
     noise_NL: int
     noise_weight_NL: int
+    true_weight_NL: int
     first: int
     """(L,) first context row of a target's window; for a target that is left out, above `last`."""
     last: int
@@ -106,6 +114,15 @@ class Scratch(NamedTuple):
     """(C,) squared lengths of context rows."""
     noise_norm: int
     """(N,) squared lengths of noise rows."""
+    path_score: int
+    """Hierarchical CBOW: of one path, scores, then residuals."""
+    path_bend: int
+    path_weight: int
+    slot: Any
+    """int32 array (V,), hierarchical softmax: where a node stands among the block's nodes; -1 where it does not."""
+    node_low: Any
+    node_high: Any
+    """int32 arrays (N,): first and last column that a node is wanted in."""
     context_id: Any
     """int32 array (C,); -1 outside the segment."""
     noise_id: Any
@@ -143,10 +160,11 @@ def round_up(value: int, step: int) -> int:
     return -(-value // step) * step
 
 
-def sizes(window: int, block_tokens: int, block_negatives: int, dim: int) -> Sizes:
-    """Sizes of Scratch and of the update buffer."""
+def sizes(window: int, block_tokens: int, outputs: int, dim: int) -> Sizes:
+    """Sizes of Scratch and of the update buffer. outputs: noise words of a block, or the most nodes it can have."""
     targets = round_up(block_tokens, BAND)
     context = round_up(targets + 2 * window, BAND)
     band = round_up(BAND + 2 * window, LANES)
-    columns = round_up(max(context + band, 2 * window + round_up(block_tokens, LANES)) + BAND, LANES)
-    return Sizes(targets, context, round_up(block_negatives, DENSE), columns, round_up(dim, LANES))
+    ends = context + band + BAND, 2 * window + round_up(block_tokens, LANES) + BAND, 2 * (window + LANES) + block_tokens
+    columns = round_up(max(ends), LANES)
+    return Sizes(targets, context, round_up(outputs, DENSE), columns, round_up(dim, LANES))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wordlab.config import ModelConfig, TrainConfig
+from wordlab.huffman import Paths
 from wordlab.sampling import noise_word, window_width
 
 
@@ -24,9 +25,9 @@ class Pair:
     bag: tuple[int, ...]
     """Input rows whose mean is the hidden vector; V is the padding row."""
     output: int
-    """Output row; V is the padding row."""
+    """Output row: a word's, V the padding row's; in hierarchical softmax an inner node's."""
     label: int
-    """1: a true pair, 0: a noise word."""
+    """1: a true pair, 0: a noise word; of a decision, 1: branch 0, 0: branch 1."""
     weight: float
 
 
@@ -38,6 +39,17 @@ def sigmoid(x: float) -> float:
 def pair_loss(score: float, label: int) -> float:
     """Logistic loss of one prediction: -ln sigmoid(score) for a true pair, -ln sigmoid(-score) for a noise word."""
     return float(np.logaddexp(0.0, -score if label == 1 else score))
+
+
+def softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Chance of every word, shape (V,): e^score over the sum of all, without overflow."""
+    powers = np.exp(scores - scores.max())
+    return np.asarray(powers / powers.sum())
+
+
+def softmax_loss(scores: NDArray[np.float64], word: int) -> float:
+    """Loss of predicting a word by full softmax: -ln of its chance."""
+    return float(np.logaddexp.reduce(scores) - scores[word])
 
 
 def mean_loss(losses: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
@@ -69,12 +81,17 @@ class Batch:
     noise_key: np.uint64
     accept: NDArray[np.uint64]
     alias: NDArray[np.int32]
+    paths: Paths | None = None
+    """Hierarchical softmax: the words' paths."""
 
 
 def pairs_of_block(
     batch: Batch, start: int, stop: int, model: ModelConfig, train: TrainConfig, vocab_size: int
 ) -> Iterator[Pair]:
-    """All prediction problems of one block: true pairs, and the block's noise words with their share of `negatives`."""
+    """All prediction problems of one block: decisions of paths, or true pairs and noise words.
+
+    The noise words of a block are shared by its pairs, each with its share of `negatives`.
+    """
     noise_words = getattr(train.block_negatives, model.arch)
     noise = [
         int(noise_word(batch.noise_key, batch.position[start], n, batch.accept, batch.alias))
@@ -89,7 +106,16 @@ def pairs_of_block(
         places, missing = window
         word = int(batch.word_id[target])
         context = [int(batch.word_id[t]) for t in places] + [vocab_size] * missing
-        if model.arch == "skipgram":
+        if model.objective == "softmax":
+            bag, words = ((word,), context) if model.arch == "skipgram" else (tuple(context), [word])
+            for other in words:
+                yield Pair(bag, other, 1, 1.0)
+        elif batch.paths is not None:
+            bag, words = ((word,), context) if model.arch == "skipgram" else (tuple(context), [word])
+            for other in words:
+                for k in range(batch.paths.start[other], batch.paths.start[other + 1]):
+                    yield Pair(bag, int(batch.paths.node[k]), 1 - int(batch.paths.code[k]), 1.0)
+        elif model.arch == "skipgram":
             for other in context:
                 yield Pair((word,), other, 1, 1.0)
                 for noise_id in noise:
@@ -123,18 +149,26 @@ def train_batch(
     for start, stop in batch.blocks:
         for pair in pairs_of_block(batch, start, stop, model, train, vocab_size):
             hidden = input_vectors[list(pair.bag)].mean(axis=0)
-            output = output_vectors[pair.output]
-            score = float(hidden @ output)
-            sigma = sigmoid(score)
-            step = lr * pair.weight * (pair.label - sigma)
-            bend = lr * pair.weight * sigma * (1 - sigma)
-            steps[1][pair.output] += step * hidden
-            bends[1][pair.output] += bend * (hidden @ hidden)
-            for row in pair.bag:
-                share = 1.0 if model.cbow_gradient == "word2vec" else 1.0 / len(pair.bag)
-                steps[0][row] += share * step * output
-                bends[0][row] += share * bend * (output @ output)
-            loss += pair.weight * pair_loss(score, pair.label)
+            if model.objective == "softmax":
+                scores = output_vectors[:vocab_size] @ hidden
+                chances = list(softmax(scores))
+                outputs = list(range(vocab_size))
+                labels = [int(output == pair.output) for output in outputs]
+                loss += softmax_loss(scores, pair.output)
+            else:
+                score = float(hidden @ output_vectors[pair.output])
+                chances, outputs, labels = [sigmoid(score)], [pair.output], [pair.label]
+                loss += pair.weight * pair_loss(score, pair.label)
+            for chance, label, output in zip(chances, labels, outputs, strict=True):
+                row_of_output = output_vectors[output]
+                step = lr * pair.weight * (label - chance)
+                bend = lr * pair.weight * chance * (1 - chance)
+                steps[1][output] += step * hidden
+                bends[1][output] += bend * (hidden @ hidden)
+                for row in pair.bag:
+                    share = 1.0 if model.cbow_gradient == "word2vec" else 1.0 / len(pair.bag)
+                    steps[0][row] += share * step * row_of_output
+                    bends[0][row] += share * bend * (row_of_output @ row_of_output)
             predictions += pair.weight
     for table, step_of, bend_of in zip((input_vectors, output_vectors), steps, bends, strict=True):
         table += step_of / (1.0 + train.damping * bend_of)[:, None]

@@ -52,6 +52,13 @@ def plan_gpu(
 
     wanted: run.device, auto or cuda. Raises ResourceError where the GPU is too small, or `cuda` cannot be had.
     """
+    if model.objective != "ns":
+        if wanted == "cuda":
+            raise ResourceError(
+                f"params.yaml: model.objective {model.objective} trains on the CPU only, but run.device is cuda. "
+                "Set run.device to auto or cpu, for instance: dvc exp run -S run.device=cpu"
+            )
+        return None, f"training on the CPU, and NOT on the GPU that is here: model.objective is {model.objective}"
     gpu = find_gpu()
     if isinstance(gpu, Gpu):
         first = fit_to_vocabulary(train, data.vocab.counts, data.tables)
