@@ -35,7 +35,8 @@ def peak_memory_bytes() -> int:
 def choose_device(wanted: str, root: Path = Path("/")) -> tuple[str, str]:
     """The device to train on, "cpu" or "cuda", and a sentence saying why, to be shown to the user.
 
-    "cuda" means that a driver is here. Whether torch can use it is found out by `torch_engine.choice.plan_gpu`.
+    "cuda" means that it is asked for and a driver is here. Whether torch can use it is found out by
+    `torch_engine.choice.plan_gpu`. Until that engine has been measured on a GPU, `auto` is the CPU.
     wanted: `run.device` of params.yaml, one of auto, cpu, cuda.
     Raises ResourceError if `cuda` is wanted and there is no GPU.
     """
@@ -43,8 +44,13 @@ def choose_device(wanted: str, root: Path = Path("/")) -> tuple[str, str]:
     if wanted == "cpu":
         return "cpu", f"training on the CPU, {cores}: run.device is cpu"
     gpu = nvidia_gpu(root)
+    if gpu and wanted == "cuda":
+        return "cuda", f"training on {gpu}: run.device is cuda"
     if gpu:
-        return "cuda", f"training on {gpu}: run.device is {wanted}"
+        return "cpu", (
+            f"training on the CPU, {cores}, and NOT on {gpu}, which is here: the GPU engine has not been measured on a "
+            "GPU yet (docs/cuda.md). To try it: dvc exp run -S run.device=cuda"
+        )
     if wanted == "cuda":
         raise ResourceError(
             "params.yaml: run.device is cuda, which cannot be had: no NVIDIA GPU is here. "
