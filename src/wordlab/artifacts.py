@@ -240,6 +240,14 @@ def read_manifest(folder: Path, stage: str, verify: bool = False) -> dict[str, A
             raise ArtifactError(
                 f"{file} has {size_bytes} bytes, but {MANIFEST} says {reprlib.repr(recorded_bytes)}. {remedy}"
             )
-        if verify and sha256_file(file) != recorded_sha256:
+        if verify and _sha256_as_listed(file, remedy) != recorded_sha256:
             raise ArtifactError(f"{file} has changed since it was written: its SHA-256 differs. {remedy}")
     return manifest
+
+
+def _sha256_as_listed(file: Path, remedy: str) -> str:
+    """SHA-256 of a file that a manifest lists; it may be on its way out."""
+    try:
+        return sha256_file(file)
+    except OSError as error:
+        raise ArtifactError(f"{file} cannot be read: {error.strerror}. {remedy}") from None
