@@ -84,8 +84,8 @@ def test_engine_takes_the_steps_of_the_reference_for_many_words(mode: tuple[str,
     """Several chunks of the vocabulary and long paths; blocks that meet many nodes."""
     model, train = model_config(*mode, dim=20, window=5), train_config(block_tokens=32, batch_tokens=64)
     rng = np.random.default_rng(3)
-    sentences = [rng.integers(0, 600, rng.integers(2, 30)) for _ in range(20)]
-    assert_same_step(make_case(model, train, sentences, np.ones(600), np.ones(600), threads=2))
+    sentences = [rng.integers(0, 300, rng.integers(2, 30)) for _ in range(8)]
+    assert_same_step(make_case(model, train, sentences, np.ones(300), np.ones(300), threads=2))
 
 
 @given(case=cases())

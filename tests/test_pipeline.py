@@ -360,7 +360,15 @@ def test_two_experiments_at_once_get_what_each_gets_alone(project: Project) -> N
         project.set("model.window", window)
         project.repro()
         for file in ("metrics/seed-1.json", "metrics/seed-2.json", "metrics/summary.json"):
-            assert project.run("git", "show", f"{name}:{file}") == (project.root / file).read_text()
+            assert (
+                project.run("git", "show", f"{revision_of(name, project)}:{file}") == (project.root / file).read_text()
+            )
+
+
+def revision_of(experiment: str, project: Project) -> str:
+    """The commit that DVC keeps for an experiment, in a name space of its own."""
+    listed = project.run("git", "for-each-ref", "--format=%(refname) %(objectname)", "refs/exps").splitlines()
+    return next(line.split()[1] for line in listed if line.split()[0].endswith(f"/{experiment}"))
 
 
 @pytest.mark.parametrize("how", ["temp", "queue"])
