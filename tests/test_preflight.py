@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import importlib
 import os
 import random
@@ -271,6 +272,16 @@ def test_damaged_manifests_are_told_of(here: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(preflight, "read_manifest", lambda *_: {"format": 1})
     with pytest.raises(ArtifactError, match=r"that stage encode reads are damaged: KeyError\('num_tokens'\)"):
         begin("encode", load_params())
+
+
+def test_an_input_that_cannot_be_read_is_told_of(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(folder: Path) -> int:
+        raise OSError(errno.EIO, "Input/output error", str(folder))
+
+    monkeypatch.setattr(preflight, "_size_of", failing)
+    message = r"data/encode cannot be read: Input/output error\. .*run again: dvc repro train"
+    with pytest.raises(ArtifactError, match=message):
+        begin("train", load_params(), 1)
 
 
 def test_a_seed_that_is_trained_is_claimed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,6 +138,11 @@ def need_of(stage: str, params: Params, seed: int | None = None) -> Need:
     }
     try:
         return estimates[stage](params, seed)
+    except OSError as error:
+        raise ArtifactError(
+            f"{error.filename or DATA} cannot be read: {error.strerror}. Check its disk and that it is yours, then run "
+            f"again: dvc repro {stage}"
+        ) from None
     except (KeyError, TypeError) as error:
         raise ArtifactError(
             f"The manifests that stage {stage} reads are damaged: {error!r} is not as it must be. "
