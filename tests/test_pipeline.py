@@ -249,7 +249,7 @@ def test_threads_and_workers_change_no_byte(project: Project) -> None:
     assert json.loads((project.root / "metrics/run/seed-1.json").read_text())["threads"] == 2
 
 
-@pytest.mark.parametrize(("shell", "epochs"), [("/bin/sh", 2500), ("/bin/bash", 2501)])
+@pytest.mark.parametrize(("shell", "epochs"), [("/bin/sh", 12000), ("/bin/bash", 12001)])
 def test_a_killed_training_goes_on_to_the_bytes_it_would_have_had(project: Project, shell: str, epochs: int) -> None:
     """With either shell between DVC and the stage; DVC takes the one that SHELL names, or /bin/sh.
 
@@ -375,7 +375,7 @@ def revision_of(experiment: str, project: Project) -> str:
 def test_an_experiment_killed_in_its_copy_goes_on_in_another_copy(project: Project, how: str) -> None:
     """DVC throws the first copy away; the checkpoints lie in the main checkout. The bytes are as if uninterrupted."""
     often = dataclasses.replace(project, environment=project.environment | {"WORDLAB_CHECKPOINT_SECONDS": "0.1"})
-    changes = ("-S", f"train.epochs={1500 + len(how)}", "-S", "seeds=[1]")
+    changes = ("-S", f"train.epochs={9000 + len(how)}", "-S", "seeds=[1]")
     checkpoints, name = project.root / ".wordlab/checkpoints", f"resumed-{how}"
     with (project.root.parent / "killed.txt").open("w") as output:
         command = ["dvc", "exp", "run", "--temp", *changes]
