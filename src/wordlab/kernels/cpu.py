@@ -313,12 +313,12 @@ def memory_bytes(model: ModelConfig, train: TrainConfig, vocab_size: int, thread
     """Memory that an engine will take: the table above all. longest_path: of hierarchical softmax."""
     size = block_sizes(model, train, vocab_size, longest_path)
     rows = 2 * vocab_size + 2
+    tokens = 24 * SEGMENT_TOKENS + 16 * (SEGMENT_TOKENS // train.block_tokens + 1)
     if model.objective == "softmax":
         columns, chunks = round_up(train.batch_tokens, LANES), -(-vocab_size // CHUNK)
         shared = columns * (chunks * (size.depth + 4) + 3 * size.depth + 16 * model.window + threads * CHUNK)
-        return 4 * (rows * size.depth + shared) + 24 * SEGMENT_TOKENS + 20 * vocab_size
+        return 4 * (rows * size.depth + shared) + 64 * row_groups(rows) + tokens + 20 * vocab_size
     table = 4 * rows * size.depth + 64 * row_groups(rows)
     updates = train.batch_tokens // train.block_tokens * size.update_rows * (4 * size.depth + 8 + 8 * threads)
     scratch = threads * 4 * (size.columns + size.context + size.noise) * (3 * size.depth + 3 * size.columns)
-    tokens = 24 * SEGMENT_TOKENS + 16 * (SEGMENT_TOKENS // train.block_tokens + 1)
     return table + updates + scratch + tokens + 20 * vocab_size
