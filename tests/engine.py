@@ -123,6 +123,16 @@ def random_case(model: ModelConfig, train: TrainConfig, tokens: int, vocab_size:
     return make_case(model, train, sentences, rng.uniform(0.3, 1, vocab_size), rng.uniform(size=vocab_size), **changes)
 
 
+def shaped_case(mode: tuple[str, ...], shape: tuple[int, ...]) -> Case:
+    """A case of sizes (dim, window, block_tokens, block_negatives, blocks of a micro-batch, tokens of the corpus)."""
+    dim, window, block_tokens, block_negatives, blocks, tokens = shape
+    model = model_config(*mode, dim=dim, window=window, negatives=5)
+    train = train_config(
+        block_tokens=block_tokens, block_negatives=block_negatives, batch_tokens=blocks * block_tokens, epochs=2
+    )
+    return random_case(model, train, tokens, epoch=1, first_position=12_345, tokens_total=20_000)
+
+
 @dataclass(frozen=True)
 class Result:
     """What training on a case made of the table of `start_table`."""
@@ -290,7 +300,8 @@ def estimated_memory(case: Case) -> int:
     """Bytes that training says it will take."""
     from wordlab.kernels.cpu import memory_bytes
 
-    return memory_bytes(case.model, case.train, case.vocab_size, case.threads)
+    longest_path = case.paths.longest if case.paths else 0
+    return memory_bytes(case.model, case.train, case.vocab_size, case.threads, longest_path)
 
 
 def cpu_flags() -> list[str]:

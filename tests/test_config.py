@@ -99,3 +99,11 @@ def test_an_unknown_key_or_choice_names_the_nearest(tmp_path: Path) -> None:
         loaded(tmp_path, TEXT + '"12345": 1\n')
     with pytest.raises(ConfigError, match=r"model\.arch is 'skipgramm', .* Did you mean skipgram\?"):
         loaded(tmp_path, with_value("arch", "skipgramm"))
+
+
+@pytest.mark.parametrize("objective", ["hs", "softmax"])
+def test_padding_is_no_word_to_predict(tmp_path: Path, objective: str) -> None:
+    text = with_value("objective", objective).replace("window_edges: cut", "window_edges: pad")
+    with pytest.raises(ConfigError, match=r"model\.window_edges is 'pad', but must be cut or drop with arch skipgram"):
+        loaded(tmp_path, text)
+    assert loaded(tmp_path, text.replace("arch: skipgram", "arch: cbow")).model.window_edges == "pad"

@@ -29,6 +29,7 @@ from tests.engine import (
     relative_error,
     run_engine,
     run_reference,
+    shaped_case,
     start_table,
     train_config,
     use_short_segments,
@@ -70,13 +71,8 @@ def assert_same_step(case: Case, tolerance: float = 1e-5) -> None:
 @pytest.mark.parametrize("mode", MODES, ids="-".join)
 def test_engine_takes_the_steps_of_the_reference(mode: tuple[str, ...], shape: tuple[int, ...]) -> None:
     """For sizes beside the powers of two and whole tiles, subsampling on, ragged sentences; loss and weights too."""
-    dim, window, block_tokens, block_negatives, blocks, tokens = shape
-    model = model_config(*mode, dim=dim, window=window, negatives=5)
-    train = train_config(
-        block_tokens=block_tokens, block_negatives=block_negatives, batch_tokens=blocks * block_tokens, epochs=2
-    )
-    case = random_case(model, train, tokens, epoch=1, first_position=12_345, tokens_total=20_000)
-    assert_same_step(case, tolerance=3e-5 if model.objective == "softmax" else 1e-5)  # its sums are longer
+    case = shaped_case(mode, shape)
+    assert_same_step(case, tolerance=3e-5 if case.model.objective == "softmax" else 1e-5)  # its sums are longer
 
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode[3] != "ns"], ids="-".join)
@@ -263,19 +259,21 @@ def test_weights_are_one_true_pair_and_its_negatives() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("objective", ["ns", "hs", "softmax"])
 @pytest.mark.parametrize(
     "shape", [(16, 5, 16, 16, 1), (301, 1, 1, 1, 64), (8, 100, 1024, 1024, 1), (100, 5, 32, 16, 32)]
 )
-def test_memory_is_not_underestimated(shape: tuple[int, ...], threads: int) -> None:
+def test_memory_is_not_underestimated(shape: tuple[int, ...], objective: str, threads: int) -> None:
     """What an engine allocates, beside one megabyte, is within the number that is compared with free memory."""
     dim, window, block_tokens, block_negatives, blocks = shape
     train = train_config(block_tokens=block_tokens, block_negatives=block_negatives, batch_tokens=blocks * block_tokens)
-    model = model_config(dim=dim, window=window)
+    model = model_config(dim=dim, window=window, objective=objective)
     case = make_case(model, train, [[0, 1]], np.ones(5000), np.ones(5000), threads=threads)
-    CpuEngine(model, train, case.tables, 1, threads).close()  # compiles
+    paths = case.paths
+    CpuEngine(model, train, case.tables, 1, threads, paths).close()  # compiles
     tracemalloc.start()
     try:
-        CpuEngine(model, train, case.tables, 1, threads).close()
+        CpuEngine(model, train, case.tables, 1, threads, paths).close()
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -29,6 +29,7 @@ from tests.engine import (
     relative_error,
     run_engine,
     run_reference,
+    shaped_case,
     start_table,
     topic_sentences,
     train_config,
@@ -57,15 +58,6 @@ SHAPES = (
     (100, 2, 7, 33, 40, 150),
     (301, 5, 16, 5, 2, 100),
 )
-
-
-def shaped_case(mode: tuple[str, str, str], shape: tuple[int, ...]) -> Case:
-    dim, window, block_tokens, block_negatives, blocks, tokens = shape
-    model = model_config(*mode, dim=dim, window=window, negatives=5)
-    train = train_config(
-        block_tokens=block_tokens, block_negatives=block_negatives, batch_tokens=blocks * block_tokens, epochs=2
-    )
-    return random_case(model, train, tokens, epoch=1, first_position=12_345, tokens_total=20_000)
 
 
 # ---- random choices
@@ -402,12 +394,29 @@ CUDA = CudaConfig(batch_tokens=0, deterministic=True, products="float32")
 
 
 def plan_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu_found: Gpu | str, wanted: str = "auto", **changes: Any
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    gpu_found: Gpu | str,
+    wanted: str = "auto",
+    objective: str = "ns",
+    **changes: Any,
 ) -> tuple[choice.Plan | None, str]:
     monkeypatch.setattr(choice, "find_gpu", lambda: gpu_found)
     monkeypatch.setattr(choice, "choose_kernels", lambda *given: ("torch", "Triton is not installed"))
     data = write_data(tmp_path, topic_sentences(400))
-    return choice.plan_gpu(wanted, data, model_config(), train_config(), replace(CUDA, **changes))
+    model = model_config(objective=objective)
+    return choice.plan_gpu(wanted, data, model, train_config(), replace(CUDA, **changes))
+
+
+@pytest.mark.parametrize("objective", ["hs", "softmax"])
+def test_other_objectives_train_on_the_cpu(objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu_found = Gpu("Z1", (9, 0), 9 * GIGABYTE, 8 * GIGABYTE)
+    plan, reason = plan_on(tmp_path, monkeypatch, gpu_found, "auto", objective)
+    assert plan is None and reason.endswith(f"NOT on the GPU that is here: model.objective is {objective}")
+    with pytest.raises(
+        ResourceError, match=f"model.objective {objective} trains on the CPU only, but run.device is cuda"
+    ):
+        plan_on(tmp_path, monkeypatch, gpu_found, "cuda", objective)
 
 
 def test_the_plan_says_device_memory_kernels_and_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

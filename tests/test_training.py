@@ -26,6 +26,7 @@ from tests.engine import (
 from wordlab import training, training_run
 from wordlab.artifacts import read_manifest
 from wordlab.config import LearningRates, ModelConfig, TrainConfig, load_params
+from wordlab.embeddings import Embeddings
 from wordlab.errors import ArtifactError, CorpusError, ResourceError
 from wordlab.shards import map_batch, write_batch
 from wordlab.stage import available_cores
@@ -306,8 +307,28 @@ def test_too_little_memory_is_told_before_anything_is_allocated(
     assert "a smaller model.dim, a higher vocab.min_count or a vocab.max_size" in message
 
 
-def saved(folder: Path, data: TrainingData, seed: int = 1) -> Path:
-    params = replace(PARAMS, model=model_config(dim=6), train=train_config())
+def test_full_softmax_names_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It grows with the vocabulary times the micro-batch, which the vectors alone do not tell."""
+    data = write_data(tmp_path, [[0, 1, 2]])
+    monkeypatch.setattr("wordlab.machine.available_memory_bytes", lambda: 1_000_000)
+    message = r"and the scores of all words for 6 tokens need .* or another model\.objective"
+    with pytest.raises(ResourceError, match=message):
+        fit(data, model_config(objective="softmax"))
+
+
+def test_hierarchical_softmax_saves_the_vectors_of_inner_nodes(tmp_path: Path) -> None:
+    """There are no output vectors of words, and who asks for them is told why."""
+    data = write_data(tmp_path, topic_sentences(100))
+    folder = saved(tmp_path / "data/train/seed-1", data, objective="hs")
+    assert np.load(folder / "node_vectors.npy").shape == (len(data.vocab) - 1, 6)
+    assert np.load(folder / "node_vectors.npy").any(axis=1).all() and not (folder / "output_vectors.npy").exists()
+    assert Embeddings.load(folder).dim == 6
+    with pytest.raises(ArtifactError, match="trained by hierarchical softmax, which has vectors of inner nodes"):
+        Embeddings.load(folder, output_vectors=True)
+
+
+def saved(folder: Path, data: TrainingData, seed: int = 1, objective: str = "ns") -> Path:
+    params = replace(PARAMS, model=model_config(dim=6, objective=objective), train=train_config())
     engine, _ = fit(data, params.model, params.train, seed)
     save_model(folder, engine, data, params, seed)
     return folder

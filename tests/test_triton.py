@@ -12,11 +12,11 @@ import pytest
 
 from tests.engine import (
     NOISE_MODES,
-    Case,
     model_config,
     random_case,
     relative_error,
     run_reference,
+    shaped_case,
     start_table,
     train_config,
 )
@@ -33,15 +33,6 @@ SHAPES = (
     (20, 9, 17, 18, 1, 40),
     (100, 5, 32, 40, 2, 100),
 )
-
-
-def shaped_case(mode: tuple[str, str, str], shape: tuple[int, ...]) -> Case:
-    dim, window, block_tokens, block_negatives, blocks, tokens = shape
-    model = model_config(*mode, dim=dim, window=window, negatives=5)
-    train = train_config(
-        block_tokens=block_tokens, block_negatives=block_negatives, batch_tokens=blocks * block_tokens, epochs=2
-    )
-    return random_case(model, train, tokens, epoch=1, first_position=12_345, tokens_total=20_000)
 
 
 @pytest.mark.parametrize("deterministic", [False, True], ids=["fast", "deterministic"])
