@@ -84,6 +84,18 @@ def test_sampling_tables_belong_to_their_words(tmp_path):
         SamplingTables.load(tmp_path / "sampling.arrow", other)
 
 
+@pytest.mark.parametrize(
+    ("keep", "noise"),
+    [([1, np.nan], [0.5, 0.5]), ([1, 0], [0.5, 0.5]), ([1, 1.5], [0.5, 0.5]), ([1, 1], [0.5, np.nan])]
+    + [([1, 1], noise) for noise in ([-0.5, 1.5], [0.5, 0.4], [1.5, -0.5], [np.inf, 0], [1e308, 1e308])],
+)
+def test_sampling_tables_that_hold_no_chances_are_refused(tmp_path, keep, noise):
+    vocab = Vocab.build(["a", "b"], [9, 1])
+    SamplingTables(np.array(keep, np.float32), np.array(noise)).save(tmp_path / "sampling.arrow", vocab.fingerprint)
+    with pytest.raises(ArtifactError, match=r"sampling.arrow is damaged: keep probabilities .* Run: dvc repro vocab"):
+        SamplingTables.load(tmp_path / "sampling.arrow", vocab)
+
+
 def built(tmp_path, text, **changes):
     folder = tokenized(tmp_path, text, tokenizer="whitespace", shard_bytes=1 << 10)
     content = build_vocab(folder, vocab_config(**changes), tmp_path / "vocab")

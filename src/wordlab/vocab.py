@@ -142,7 +142,14 @@ class SamplingTables:
                 f"{path} was written for vocabulary {recorded[:12] or 'unknown'} of {batch.num_rows} words, but the "
                 f"words are vocabulary {vocab.fingerprint[:12]} of {len(vocab)} words. Run: dvc repro vocab"
             )
-        return cls(batch.column(0).to_numpy().copy(), batch.column(1).to_numpy().copy())
+        keep, noise = batch.column(0).to_numpy().copy(), batch.column(1).to_numpy().copy()
+        chances = ((keep > 0) & (keep <= 1) & (noise >= 0) & (noise <= 1)).all()
+        if not chances or abs(noise.sum() - 1) > 1e-6:
+            raise ArtifactError(
+                f"{path} is damaged: keep probabilities must be above 0 and at most 1, noise probabilities add up "
+                "to 1. Run: dvc repro vocab"
+            )
+        return cls(keep, noise)
 
     def save(self, path: Path, vocabulary: str) -> None:
         """Write sampling.arrow for the vocabulary with this fingerprint."""

@@ -136,7 +136,8 @@ def _open_sampling(folder: Path) -> Execution:
         replace_file(path, data)
         tables = SamplingTables.load(path, vocab)
         assert tables.keep_probability.shape == tables.noise_probability.shape == (5,)
-        tables.keep_probability.tobytes(), tables.noise_probability.tobytes()
+        assert tables.keep_probability.min() > 0 and tables.keep_probability.max() <= 1
+        assert tables.noise_probability.min() >= 0 and abs(tables.noise_probability.sum() - 1) <= 1e-6
         return "sampling tables"
 
     return execute
