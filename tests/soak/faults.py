@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import random
+import re
 import resource
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def _told(bench: Workbench, status: int, output: str, struck: Operation | None =
     if status == 0 and (struck is None or struck.kind in ("remove", "open")):
         results = [name for name in bench.mismatches() if ".tmp" not in name and not name.startswith(".wordlab/")]
         return [f"differs after a run that ended well: {name}" for name in results]
-    told = output.count("error: ") == 1 and "Traceback" not in output
+    told = len(re.findall(r"^error: ", output, re.MULTILINE)) == 1 and "Traceback" not in output
     return [] if status == 1 and told else [f"ends with status {status}: {output}"]
 
 
