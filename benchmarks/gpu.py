@@ -218,7 +218,8 @@ def print_table(results: dict[str, Any]) -> None:
         means = [f"{sum(found['scores'].get(s, float('nan')) for found in group) / len(group):.3f}" for s in scores]
         print(f"quality: {name}, {len(group)} models: {' / '.join(means)} ({', '.join(scores)})")
     for found in results.get("determinism", []):
-        print(f"same bits: {found['kernels']} {'det.' if found['deterministic'] else 'fast'} {found['same']}")
+        mode, resumed = "det." if found["deterministic"] else "fast", found.get("resumed")
+        print(f"same bits: {found['kernels']} {mode} {found['same']}, from a checkpoint {resumed}")
     for name, found in results.get("disk", {}).items():
         if isinstance(found, dict) and "of_on_device" in found:
             print(f"disk: {name}: {100 * found['of_on_device']:.0f} % of the speed from the device")

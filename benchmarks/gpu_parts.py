@@ -25,6 +25,7 @@ from benchmarks.gpu_check import Variant, check
 from benchmarks.gpu_data import SENTENCE_TOKENS, Bundle, Corpus, zipf_ids
 from benchmarks.gpu_scores import scores
 from benchmarks.gpu_textbook import textbook_loop
+from wordlab.checkpoint_file import read_checkpoint, write_checkpoint
 from wordlab.errors import WordlabError
 from wordlab.torch_engine.engine import SEGMENT_TOKENS, TorchEngine
 from wordlab.torch_engine.feeding import Feed
@@ -331,26 +332,37 @@ def part_study(bench: Bench) -> None:
 
 
 def part_determinism(bench: Bench) -> None:
-    """Same bits in two runs? And by how much two fast runs differ."""
+    """Same bits in two runs, and in one that goes on from a checkpoint in another engine? How far fast runs differ."""
     corpus, _ = quality_corpus(bench)
     ids = torch.from_numpy(corpus.ids).to(bench.device)
+    segment = min(SEGMENT_TOKENS, -(-len(ids) // 4))
+    starts = range(0, len(ids), segment)
     found: list[dict[str, Any]] = []
     bench.results["determinism"] = found
     for kernels, deterministic in itertools.product(bench.kernels, (True, False)):
         if not bench.enough(12, f"determinism {kernels} {deterministic}"):
             continue
+        checkpoint, half = bench.scratch / f"{kernels}-{deterministic}.ckpt", len(starts) // 2
         tables = []
-        for _ in range(2):
-            engine = bench.engine(corpus, (kernels, deterministic, "float32"), 1, {"epochs": 1})
-            for start in range(0, len(ids), engine.segment_tokens):
+        for at, stop in ((0, len(starts)), (0, len(starts)), (0, half), (half, len(starts))):
+            variant = (kernels, deterministic, "float32")
+            engine = bench.engine(corpus, variant, 1, {"epochs": 1}, segment_tokens=segment)
+            if at:
+                engine.load_table(read_checkpoint(checkpoint, engine.description)[1])
+            for start in starts[at:stop]:
                 engine.train_segment(ids, corpus.ends, start, start, 0, len(ids))
-            tables.append(engine.table.clone())
+            if stop < len(starts):
+                write_checkpoint(checkpoint, engine.description, {}, engine.read_table())
+            else:
+                tables.append(engine.table.clone())
             forget(engine)
-        difference = float((tables[0] - tables[1]).norm() / tables[0].norm())
-        same = torch.equal(*tables)
-        found.append({"kernels": kernels, "deterministic": deterministic, "same": same, "difference": difference})
-        mode = "deterministic" if deterministic else "fast"
-        print(f"same     {kernels} {mode}: same bits {same}, apart {difference:.1e}")
+        differences = [float((table - tables[0]).norm() / tables[0].norm()) for table in tables[1:]]
+        same, resumed = (torch.equal(table, tables[0]) for table in tables[1:])
+        mode = {"kernels": kernels, "deterministic": deterministic}
+        found.append({**mode, "same": same, "resumed": resumed, "differences": differences})
+        name = "deterministic" if deterministic else "fast"
+        apart = " and ".join(f"{difference:.1e}" for difference in differences)
+        print(f"same     {kernels} {name}: same bits {same}, also from a checkpoint {resumed}, apart {apart}")
 
 
 def part_disk(bench: Bench) -> None:

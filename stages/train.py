@@ -42,13 +42,15 @@ def main() -> None:
 
         gpu, reason = plan_gpu(params.run.device, data, params.model, params.train, params.cuda)
     say(reason)
-    if gpu:  # its engine cannot be taken up again yet
-        train_seed(data, params, seed, None, gpu)
-        return
-    train = fit_to_vocabulary(params.train, data.vocab.counts, data.tables)
-    identity = training_identity(data, params.model, train, seed)
-    with hold_checkpoints(checkpoint_folder(), identity, 8 * len(data.vocab) * params.model.dim) as checkpoints:
-        train_seed(data, params, seed, checkpoints, None)
+    if gpu:
+        identity = training_identity(data, params.model, gpu.train, seed, gpu.identity)
+        table_bytes = gpu.table_bytes
+    else:
+        train = fit_to_vocabulary(params.train, data.vocab.counts, data.tables)
+        identity = training_identity(data, params.model, train, seed)
+        table_bytes = 8 * len(data.vocab) * params.model.dim
+    with hold_checkpoints(checkpoint_folder(), identity, table_bytes) as checkpoints:
+        train_seed(data, params, seed, checkpoints, gpu)
 
 
 def train_seed(data: TrainingData, params: Params, seed: int, checkpoints: Checkpoints | None, gpu: Any) -> None:

@@ -359,21 +359,45 @@ def test_all_code_that_trains_is_in_the_digest() -> None:
     """What `train` depends on in dvc.yaml, where another test compares it with the imports."""
     listed = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]["deps"]
     modules = {dep.removeprefix("src/wordlab/") for dep in listed if dep.startswith("src/wordlab/")}
-    covered = {module for module in modules if module.split("/")[0] in checkpoints.CODE}
+    folders = [folder for folders in checkpoints.ENGINE_CODE.values() for folder in folders]
+    covered = {module for module in modules if module.split("/")[0] in (*checkpoints.CODE, *folders)}
     assert modules == covered
-    assert all((ROOT / "src/wordlab" / name).exists() for name in checkpoints.CODE if name.endswith(".py"))
+    assert all((ROOT / "src/wordlab" / name).is_file() for name in checkpoints.CODE)
+    assert all((ROOT / "src/wordlab" / name).is_dir() for name in folders)
+
+
+@pytest.mark.parametrize("engine", checkpoints.ENGINE_CODE)
+def test_an_engine_uses_no_code_of_another_that_its_digest_leaves_out(engine: str) -> None:
+    others = {folder for folders in checkpoints.ENGINE_CODE.values() for folder in folders}
+    others -= set(checkpoints.ENGINE_CODE[engine])
+    for folder in checkpoints.ENGINE_CODE[engine]:
+        for path in (ROOT / "src/wordlab" / folder).rglob("*.py"):
+            for other in others:
+                assert f"wordlab.{other}" not in path.read_text(), f"{path} imports from {other}"
 
 
 def test_the_digest_follows_code_and_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in checkpoints.CODE:
-        place = tmp_path / (name if name.endswith(".py") else f"{name}/inner.py")
+    """Those of the engine that trains, and not of the other: an edit there loses nobody's hours."""
+    for name in (*checkpoints.CODE, "kernels/inner.py", "torch_engine/inner.py"):
+        place = tmp_path / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text("x = 1\n")
     monkeypatch.setattr(checkpoints, "__file__", str(tmp_path / "checkpoints.py"))
-    found = {checkpoints.code_digest()}
-    for name in ("training.py", "kernels/inner.py"):
+    versions = {"numpy": "1", "numba": "1", "torch": "1", "triton": "1"}
+    monkeypatch.setattr(checkpoints, "installed_version", versions.get)
+
+    def digests() -> list[str]:
+        return [checkpoints.code_digest(engine) for engine in ("cpu", "torch")]
+
+    def changed(before: list[str]) -> list[bool]:
+        return [old != new for old, new in zip(before, digests(), strict=True)]
+
+    for name, who in (("training.py", [1, 1]), ("kernels/inner.py", [1, 0]), ("torch_engine/inner.py", [0, 1])):
+        before = digests()
         (tmp_path / name).write_text("x = 2\n")
-        found.add(checkpoints.code_digest())
-    monkeypatch.setattr(checkpoints.importlib.metadata, "version", lambda name: "0")
-    found.add(checkpoints.code_digest())
-    assert len(found) == 4
+        assert changed(before) == who, name
+    for name, who in (("numpy", [1, 1]), ("numba", [1, 0]), ("torch", [0, 1]), ("triton", [0, 1])):
+        before = digests()
+        versions[name] = "2"
+        assert changed(before) == who, name
+    assert checkpoints.code_digest("cpu") != checkpoints.code_digest("torch")

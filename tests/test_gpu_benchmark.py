@@ -131,7 +131,7 @@ def test_the_whole_program_runs_in_small(bundle: Path, tmp_path: Path) -> None:
     assert "failed" not in found and "left_out" not in found
     assert all(entry["fine"] for entry in found["check"]) and len(found["check"]) == 18
     assert found["speed"][0]["raw_words_per_second"] > 0 and found["quality"][0]["scores"]["google_analogy"] >= 0
-    assert all(entry["same"] for entry in found["determinism"])
+    assert all(entry["same"] and entry["resumed"] for entry in found["determinism"])
     assert {"cold, resident", "warm, resident", "warm, streamed"} <= found["disk"].keys()
     assert found["textbook"]["ratio"] > 0 and found["study"][0]["loss"] > 0
     assert found["machine"]["commit"] and found["machine"]["torch"] == torch.__version__

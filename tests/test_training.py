@@ -432,7 +432,7 @@ def test_the_identity_of_a_training_holds_all_that_decides_its_bytes(tmp_path: P
         training_identity(data, replace(model, window=4), train, 1),
         training_identity(data, model, replace(train, epochs=2), 1),
         training_identity(data, model, train, 2),
-        training_identity(data, model, train, 1, engine={"name": "another"}),
+        training_identity(data, model, train, 1, engine={"name": "torch"}),
         training_identity(write_data(tmp_path / "c", sentences, subsample_t=0.01), model, train, 1),
         training_identity(write_data(tmp_path / "d", sentences, shards=2), model, train, 1),
         training_identity(write_data(tmp_path / "e", sentences, words=[f"w{i}" for i in range(20)]), model, train, 1),

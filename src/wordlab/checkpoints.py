@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import importlib.metadata
 import math
 import os
 import platform
@@ -29,7 +28,7 @@ from numpy.typing import NDArray
 from wordlab.artifacts import fingerprint
 from wordlab.checkpoint_file import read_checkpoint, write_checkpoint
 from wordlab.errors import ArtifactError, ConfigError
-from wordlab.machine import in_units
+from wordlab.machine import in_units, installed_version
 from wordlab.stage import say
 
 KEPT = 2
@@ -45,10 +44,16 @@ STALE_DAYS = 14
 CODE = (
     *("artifacts.py", "checkpoint_file.py", "checkpoints.py", "compiled.py", "divergence.py", "engine.py"),
     "huffman.py",
-    *("sampling.py", "shards.py", "training.py", "training_run.py", "vocab.py", "kernels", "torch_engine"),
+    *("sampling.py", "shards.py", "training.py", "training_run.py", "vocab.py"),
 )
-"""Modules and folders of modules that take part in training; a test compares with what `train` lists in dvc.yaml."""
-LIBRARIES = ("numpy", "numba", "llvmlite")
+"""Modules that take part in every training; a test compares with what `train` lists in dvc.yaml."""
+ENGINE_CODE = {"cpu": ("kernels",), "torch": ("torch_engine",)}
+"""Folders of modules, by the name of the engine: an edit of one engine leaves the other's checkpoints."""
+LIBRARIES = {
+    "cpu": ("numpy", "numba", "llvmlite"),
+    "torch": ("numpy", "torch", "triton", "nvidia-cublas", "nvidia-cublas-cu12"),
+}
+"""What compiles an engine or computes for it."""
 
 
 def checkpoint_folder(environment: Mapping[str, str] = os.environ) -> Path:
@@ -64,13 +69,16 @@ def checkpoint_folder(environment: Mapping[str, str] = os.environ) -> Path:
     return main / ".wordlab" / "checkpoints"
 
 
-def code_digest() -> str:
-    """SHA-256 over the sources that take part in training, and the versions of the libraries that compile them."""
+def code_digest(engine: str = "cpu") -> str:
+    """SHA-256 over the sources that take part in training, and the versions of the libraries that compile them.
+
+    engine: the name in its description, a key of ENGINE_CODE.
+    """
     package = Path(__file__).parent
     digest = hashlib.sha256(platform.python_version().encode())
-    for name in LIBRARIES:
-        digest.update(f"{name} {importlib.metadata.version(name)}\0".encode())
-    for name in CODE:
+    for name in LIBRARIES[engine]:
+        digest.update(f"{name} {installed_version(name)}\0".encode())
+    for name in (*CODE, *ENGINE_CODE[engine]):
         place = package / name
         for path in [place] if place.suffix else sorted(place.rglob("*.py")):
             digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
@@ -129,12 +137,15 @@ class Checkpoints:
         """Whether the last one is long enough ago."""
         return time.monotonic() - self._last >= self._wait_seconds
 
-    def write(self, segments: int, state: Mapping[str, Any], table: NDArray[np.float32]) -> bool:
+    def write(
+        self, segments: int, state: Mapping[str, Any], table: NDArray[np.float32], started: float | None = None
+    ) -> bool:
         """Write a checkpoint after so many segments, and keep the last two. Where that fails, say so and return False.
 
-        The training itself goes on: it would be the worse for being stopped.
+        The training itself goes on: it would be the worse for being stopped. started: time.monotonic() before the
+        table was read, where reading it takes time.
         """
-        started = time.monotonic()
+        started = time.monotonic() if started is None else started
         try:
             write_checkpoint(self.folder / f"segment-{segments:012d}.ckpt", self.identity, state, table)
             for path in self._files()[:-KEPT]:

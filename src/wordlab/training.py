@@ -93,7 +93,7 @@ def training_identity(
 ) -> dict[str, Any]:
     """All that decides the bytes of a training, for the name of its checkpoints.
 
-    train: with the micro-batches that are used. engine: its `description`.
+    train: with the micro-batches that are used. engine: CPU, or the `identity` of a plan for the GPU.
     """
     tables = hashlib.sha256(data.tables.keep_probability.tobytes() + data.tables.noise_probability.tobytes())
     return {
@@ -105,7 +105,7 @@ def training_identity(
         "encode": data.corpus.fingerprint,
         "engine": {"segment_tokens": SEGMENT_TOKENS, **engine},
         "curve_points": CURVE_POINTS,
-        "code": code_digest(),
+        "code": code_digest(engine["name"]),
     }
 
 

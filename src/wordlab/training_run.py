@@ -165,7 +165,8 @@ class Run:
         """Write one; whether that went well."""
         state = dataclasses.asdict(self.measured())
         state["checkpoints"] += 1  # itself
-        return checkpoints.write(self.trained.segments, state, self.engine.read_table())
+        started = time.monotonic()  # a table is copied from a GPU, which counts as part of what it takes
+        return checkpoints.write(self.trained.segments, state, self.engine.read_table(), started)
 
     def measured(self) -> Trained:
         """Bring the measurements up to date: those of the training that this one goes on with, and its own."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from wordlab.config import CudaConfig, ModelConfig, TrainConfig
 from wordlab.errors import ResourceError
 from wordlab.machine import in_units
-from wordlab.torch_engine.engine import SEGMENT_TOKENS, TorchEngine, engine_bytes
+from wordlab.torch_engine.engine import SEGMENT_TOKENS, TorchEngine, description_of, engine_bytes
 from wordlab.torch_engine.feeding import AHEAD, Feed, feed_bytes
 from wordlab.torch_engine.gpu import Gpu, choose_kernels, find_gpu
 from wordlab.torch_engine.layout import Layout, Tables
@@ -25,12 +27,16 @@ LARGEST_BATCH = 8192
 """No micro-batch is made larger than this by itself: it keeps a large GPU busy, and more would only cost quality."""
 SPARE_BYTES = 1 << 29
 """Left free beside what is counted: code, cuBLAS, the allocator's fragments."""
+SWITCHES = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "CUBLAS_WORKSPACE_CONFIG")
+"""Variables of the environment by which CUDA's libraries compute matrix products in another way."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """What will be done on the GPU."""
 
+    device: str
+    """The GPU's name."""
     layout: Layout
     train: TrainConfig
     """With the micro-batch that will be used."""
@@ -43,6 +49,20 @@ class Plan:
     need_bytes: int
     reason: str
     """A sentence for the user: device, memory, kernels and why."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the bits of a model on this GPU, parameters, code and libraries aside: the engine's description,
+        and the switches that are set. In fast mode the bits vary all the same."""
+        told = description_of(
+            self.layout, self.device, self.kernels, self.deterministic, SEGMENT_TOKENS, self.first_batch_tokens
+        )
+        return {**told, "cuda": torch.version.cuda, "switches": {name: os.environ.get(name) for name in SWITCHES}}
+
+    @property
+    def table_bytes(self) -> int:
+        """Size of the table: of a checkpoint, but for its header."""
+        return 4 * self.layout.table_rows * self.layout.depth
 
 
 def plan_gpu(
@@ -113,7 +133,7 @@ def make_plan(
         f"{'Triton' if kernels == 'triton' else 'plain torch'}: {reason}; {train.batch_tokens:,} tokens from the same "
         f"vectors; {'the same bits in every run here' if cuda.deterministic else 'fast, bits vary from run to run'}"
     )
-    return Plan(layout, train, first_batch_tokens, kernels, cuda.deterministic, resident, need, sentence)
+    return Plan(gpu.name, layout, train, first_batch_tokens, kernels, cuda.deterministic, resident, need, sentence)
 
 
 def open_engine(plan: Plan, data: TrainingData, model: ModelConfig, seed: int) -> TorchEngine:
@@ -129,6 +149,7 @@ def open_engine(plan: Plan, data: TrainingData, model: ModelConfig, seed: int) -
         kernels=plan.kernels,
         deterministic=plan.deterministic,
         products=plan.layout.products,
+        segment_tokens=SEGMENT_TOKENS,
         feed=feed,
         first_batch_tokens=plan.first_batch_tokens,
     )

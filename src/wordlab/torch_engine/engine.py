@@ -27,6 +27,8 @@ SEGMENT_TOKENS = 1 << 20
 WARM_UP_TOKENS = 1 << 21
 WARM_UP_SHARE = 1 / 64
 """A warm-up is as long as the larger of the two: tokens read, before subsampling, and a share of all epochs' tokens."""
+PIECE_ROWS = 1 << 14
+"""Rows of a table that are copied to the device at a time."""
 
 
 class TorchEngine:
@@ -67,21 +69,13 @@ class TorchEngine:
         self._drawing = Drawing(seed, *on_device)
         kind = TritonRunner if kernels == "triton" else Runner
         self.runner = kind(layout, self.table, segment_tokens, deterministic)
-        first_blocks = min(first_batch_tokens // train.block_tokens, layout.batch_blocks)
-        first_layout = dataclasses.replace(layout, batch_blocks=first_blocks) if first_blocks else layout
+        first_layout = dataclasses.replace(layout, batch_blocks=warm_up_blocks(layout, first_batch_tokens))
         self._first_runner = self.runner
         if first_layout != layout:
             self._first_runner = kind(first_layout, self.table, segment_tokens, deterministic)
         self._feed = feed
-        self.description: dict[str, Any] = {
-            "name": "torch",
-            "device": torch.cuda.get_device_name(self.device) if self.table.is_cuda else "cpu",
-            "kernels": kernels,
-            "deterministic": deterministic,
-            "products": products,
-            "segment_tokens": segment_tokens,
-            "first_batch_tokens": self._first_runner.layout.batch_blocks * train.block_tokens,
-        }
+        name = torch.cuda.get_device_name(self.device) if self.table.is_cuda else "cpu"
+        self.description = description_of(layout, name, kernels, deterministic, segment_tokens, first_batch_tokens)
 
     def train_segment(
         self,
@@ -150,8 +144,14 @@ class TorchEngine:
         return copied
 
     def load_table(self, table: NDArray[np.float32]) -> None:
-        """Take over all rows, of the shape of `read_table`."""
-        self.table.copy_(torch.from_numpy(table))
+        """Take over all rows, of the shape of `read_table`, which stays where it is: graphs hold its address.
+
+        Piece by piece, since the rows may be a mapped file that is larger than the host's free memory.
+        """
+        assert table.shape == tuple(self.table.shape), (table.shape, self.table.shape)
+        for first in range(0, len(table), PIECE_ROWS):
+            piece = torch.from_numpy(np.array(table[first : first + PIECE_ROWS]))
+            self.table[first : first + PIECE_ROWS].copy_(piece)
 
     @property
     def input_vectors(self) -> NDArray[np.float32]:
@@ -177,6 +177,26 @@ class TorchEngine:
         """End the thread that brings ids."""
         if self._feed is not None:
             self._feed.close()
+
+
+def warm_up_blocks(layout: Layout, first_batch_tokens: int) -> int:
+    """Blocks of a micro-batch of the warm-up, at least one; without a warm-up (0 tokens), those of the rest."""
+    return min(first_batch_tokens // layout.block_tokens, layout.batch_blocks) or layout.batch_blocks
+
+
+def description_of(
+    layout: Layout, device: str, kernels: str, deterministic: bool, segment_tokens: int, first_batch_tokens: int
+) -> dict[str, Any]:
+    """TorchEngine.description, known before there is an engine. device: the GPU's name, or "cpu"."""
+    return {
+        "name": "torch",
+        "device": device,
+        "kernels": kernels,
+        "deterministic": deterministic,
+        "products": layout.products,
+        "segment_tokens": segment_tokens,
+        "first_batch_tokens": warm_up_blocks(layout, first_batch_tokens) * layout.block_tokens,
+    }
 
 
 def engine_bytes(layout: Layout, segment_tokens: int, kernels: str, deterministic: bool) -> int:
