@@ -21,7 +21,18 @@ PIPELINE: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_te
 STAGES = ["download", "tokenize", "vocab", "encode", "train", "evaluate", "report"]
 CHANGE_NO_RESULT = {
     f"src/wordlab/{name}.py"
-    for name in ("claims", "compile_cache", "config", "errors", "limits", "machine", "preflight", "stage", "versions")
+    for name in (
+        "claims",
+        "compile_cache",
+        "config",
+        "errors",
+        "limits",
+        "machine",
+        "parent",
+        "preflight",
+        "stage",
+        "versions",
+    )
 }
 """Modules that say how a stage talks, that let it begin or stop it, or hand on parameters that DVC compares itself. A
 new parameter, a better message or another estimate of memory must not tokenize a corpus again. What these import, they

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -40,3 +43,55 @@ def test_a_read_only_cache_folder_is_not_used(tmp_path: Path) -> None:
 def test_a_writable_cache_folder_of_the_user_is_used(tmp_path: Path) -> None:
     assert cache_folder(HOME=str(tmp_path)) == ""
     assert (tmp_path / ".cache/numba").is_dir()
+
+
+DVC = """
+import subprocess, sys, time
+stage = subprocess.Popen([sys.executable, "-m", "stages.train", "--seed", "1"])
+print(stage.pid, flush=True)
+time.sleep(100)
+"""
+"""Stands for DVC: starts a stage and waits for it."""
+SLOW_NUMBA = """
+import os, pathlib, time
+pathlib.Path(os.environ["LOADING"]).touch()
+time.sleep(100)
+"""
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process that has not ended (one that nobody has asked for its status yet is no more)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.parametrize("moment", ["while numba is imported", "at random"])
+def test_a_stage_whose_dvc_is_killed_while_it_imports_ends_with_it(moment: str, tmp_path: Path) -> None:
+    """Here numba takes a hundred seconds to import. DVC is killed in the first 0.4 s of the stage, or in there."""
+    (tmp_path / "numba.py").write_text(SLOW_NUMBA)
+    draw = random.Random(moment)
+    for number in range(1 if moment == "while numba is imported" else 6):
+        loading = tmp_path / f"loading-{number}"
+        path = os.pathsep.join([str(tmp_path), str(ROOT), str(ROOT / "src")])
+        environment = os.environ | {"PYTHONPATH": path, "DVC_STAGE": "train@1", "LOADING": str(loading)}
+        dvc = subprocess.Popen(
+            [sys.executable, "-c", DVC], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        with dvc:
+            assert dvc.stdout is not None
+            stage = int(dvc.stdout.readline())
+            until = time.monotonic() + 30
+            if moment == "at random":
+                time.sleep(draw.uniform(0, 0.4))
+            while moment != "at random" and not loading.exists():
+                assert is_alive(stage) and time.monotonic() < until
+                time.sleep(0.01)
+            dvc.kill()
+        while is_alive(stage) and time.monotonic() < until:
+            time.sleep(0.01)
+        ended = not is_alive(stage)
+        if not ended:
+            os.kill(stage, signal.SIGKILL)
+        assert ended, "the stage runs on without its DVC"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from wordlab.errors import WordlabError
+from wordlab.parent import GONE, follow_parent
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that ask a stage to stop: Ctrl-C, a scheduler or a DVC that has gone, a terminal that has closed."""
@@ -56,26 +56,12 @@ def _end(message: str, status: int) -> None:
 
 
 def end_with_parent() -> None:
-    """Ask the kernel to send this process a SIGTERM when the one that started it is gone.
+    """Get a SIGTERM when the process that started this one is gone. Raises StoppedError where it is gone already.
 
     A killed DVC would leave its stage running, and the next `dvc repro` would start a second one on the same output.
-    Raises StoppedError where it is gone already, which the kernel does not tell.
     """
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
-    if _adopted():
-        raise StoppedError(signal.SIGTERM, "stopped: DVC, which started this stage, is gone")
-
-
-def _adopted() -> bool:
-    """Whether the parent is not the one that started this process, but one that takes over orphans.
-
-    It is of another session then, while DVC starts its stages in its own.
-    """
-    try:
-        return os.getsid(os.getppid()) != os.getsid(0)
-    except ProcessLookupError:
-        return True
+    if not follow_parent():
+        raise StoppedError(signal.SIGTERM, GONE)
 
 
 class StopSignals:
