@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from benchmarks.gpu_data import Tables
-from wordlab.config import BlockNegatives, LearningRates, ModelConfig, TrainConfig
+from wordlab.config import BlockNegatives, LearningRates, ModelConfig, SubwordsConfig, TrainConfig
 from wordlab.torch_engine.engine import TorchEngine
 
 Variant = tuple[str, bool, str]
@@ -44,6 +44,7 @@ def without_compiler() -> None:
 def configuration(arch: str, gradient: str, edges: str, dim: int) -> tuple[ModelConfig, TrainConfig]:
     model = ModelConfig(
         arch=arch, objective="ns", dim=dim, window=5, window_edges=edges, negatives=5, cbow_gradient=gradient,
+        subwords=SubwordsConfig(units="none", min_n=3, max_n=6, buckets=1),
     )  # type: ignore[arg-type]  # fmt: skip
     train = TrainConfig(
         epochs=2, lr=LearningRates(skipgram=0.1, cbow=0.1), lr_floor=1e-4, block_tokens=32,

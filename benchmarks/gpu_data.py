@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wordlab.config import BlockNegatives, LearningRates, ModelConfig, TrainConfig
+from wordlab.config import BlockNegatives, LearningRates, ModelConfig, SubwordsConfig, TrainConfig
 from wordlab.errors import WordlabError
 
 SENTENCE_TOKENS = 25
@@ -59,7 +59,8 @@ class Bundle:
         return cls(folder, json.loads(path.read_text(encoding="utf-8")))
 
     def model(self, **changes: Any) -> ModelConfig:
-        return ModelConfig(**{**self.content["model"], **changes})
+        values = {**self.content["model"], **changes}
+        return ModelConfig(**values | {"subwords": SubwordsConfig(**values["subwords"])})
 
     def train(self, **changes: Any) -> TrainConfig:
         """The pipeline's training parameters. lr, block_negatives: one number for both architectures."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.corpus import BenchCorpus
-from wordlab.config import BlockNegatives, LearningRates, ModelConfig, Params, TrainConfig, VocabConfig
+from wordlab.config import BlockNegatives, LearningRates, ModelConfig, Params, SubwordsConfig, TrainConfig, VocabConfig
 from wordlab.errors import WordlabError
 
 ROOT = Path(__file__).parents[1]
@@ -61,7 +61,7 @@ class Job:
         train = tree["train"]
         each = {"lr": LearningRates(**train["lr"]), "block_negatives": BlockNegatives(**train["block_negatives"])}
         typed = {
-            "model": ModelConfig(**tree["model"]),
+            "model": ModelConfig(**tree["model"] | {"subwords": SubwordsConfig(**tree["model"]["subwords"])}),
             "train": TrainConfig(**train | each),
             "sampling": VocabConfig(**tree["sampling"]),
             **{name: Path(tree[name]) for name in ("vocab_folder", "encode_folder", "text")},

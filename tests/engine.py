@@ -19,17 +19,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from numba import njit
 from numpy.typing import NDArray
 
 from wordlab import sampling, training
 from wordlab.artifacts import write_manifest
-from wordlab.config import BlockNegatives, LearningRates, ModelConfig, TrainConfig
+from wordlab.config import BlockNegatives, LearningRates, ModelConfig, SubwordsConfig, TrainConfig
 from wordlab.huffman import Paths
 from wordlab.kernels import reference, simd, threads
 from wordlab.kernels.cpu import CpuEngine
 from wordlab.shards import write_sentences
+from wordlab.subwords import Subwords
 from wordlab.training import TrainingData
 from wordlab.vocab import SamplingTables, Vocab
 
@@ -38,16 +40,34 @@ EDGES = ("cut", "drop", "pad")
 NOISE_MODES = tuple((arch, gradient, edges, "ns") for arch, gradient in ARCHES for edges in EDGES)
 TREE_MODES = tuple((*mode[:3], "hs") for mode in NOISE_MODES if mode[::2] != ("skipgram", "pad"))
 SOFTMAX_MODES = tuple((*mode[:3], "softmax") for mode in TREE_MODES)
-MODES = NOISE_MODES + TREE_MODES + SOFTMAX_MODES
-"""Every method there is: arch, cbow_gradient, window_edges, objective. Skip-gram predicts padding only with ns."""
+WORD_MODES = NOISE_MODES + TREE_MODES + SOFTMAX_MODES
+SUBWORD_MODES = tuple(
+    (arch, gradient, edges, objective, "characters")
+    for arch, gradient in (*ARCHES, ("skipgram", "word2vec"))
+    for edges, objective in (("cut", "ns"), ("pad", "ns"), ("cut", "hs"), ("cut", "softmax"))
+)
+MODES = WORD_MODES + SUBWORD_MODES
+"""Every method there is: arch, cbow_gradient, window_edges, objective, and subwords' units where there are any.
+Skip-gram predicts padding only with ns, and has a bag, so that its gradient matters, only with subwords."""
 WORDS_PER_TOPIC = 10
 
 
 def model_config(
-    arch: str = "skipgram", gradient: str = "exact", edges: str = "cut", objective: str = "ns", **changes: Any
+    arch: str = "skipgram",
+    gradient: str = "exact",
+    edges: str = "cut",
+    objective: str = "ns",
+    units: str = "none",
+    **changes: Any,
 ) -> ModelConfig:
     mode = {"arch": arch, "cbow_gradient": gradient, "window_edges": edges, "objective": objective}
-    return ModelConfig(**({"dim": 16, "window": 3, "negatives": 3} | mode | changes))
+    subwords = SubwordsConfig(units=units, min_n=2, max_n=3, buckets=17)  # so few that n-grams share them
+    return ModelConfig(**({"dim": 16, "window": 3, "negatives": 3, "subwords": subwords} | mode | changes))
+
+
+def word_of(word_id: int) -> str:
+    """A word of the tests' vocabularies: of different lengths, with common n-grams, some of them twice in a word."""
+    return "aa" * (word_id % 4) + np.base_repr(word_id, 3)
 
 
 def train_config(lr: float = 0.1, block_negatives: int = 8, **changes: Any) -> TrainConfig:
@@ -86,6 +106,11 @@ class Case:
     def paths(self) -> Paths | None:
         """Of a tree in which lower word ids are more frequent."""
         return Paths.of_counts(np.arange(self.vocab_size, 0, -1)) if self.model.objective == "hs" else None
+
+    @property
+    def subwords(self) -> Subwords | None:
+        words = pa.array([word_of(word_id) for word_id in range(self.vocab_size)], pa.large_string())
+        return Subwords.of_vocabulary(words, self.model.subwords)
 
     @property
     def total(self) -> int:
@@ -138,20 +163,21 @@ class Result:
     """What training on a case made of the table of `start_table`."""
 
     table: NDArray[Any]
-    """(2V + 2, dim): input rows, their padding row, output rows, their padding row."""
+    """(2V + 2 + G, dim): input rows, their padding row, output rows, their padding row, n-gram rows."""
     loss: float
     weight: float
 
 
 def start_table(case: Case, size: float = 0.5) -> NDArray[np.float32]:
-    """Random rows, output rows and padding rows too, so that a wrong row shows. Shape (2V + 2, dim)."""
+    """Random rows, output rows and padding rows too, so that a wrong row shows. Shape (2V + 2 + G, dim)."""
     rng = np.random.default_rng(7)
-    return (size * rng.normal(size=(2 * case.vocab_size + 2, case.model.dim))).astype(np.float32)
+    rows = 2 * case.vocab_size + 2 + (len(case.subwords.buckets) if case.subwords else 0)
+    return (size * rng.normal(size=(rows, case.model.dim))).astype(np.float32)
 
 
 def run_engine(case: Case, start: NDArray[np.float32]) -> Result:
     """One epoch of the CPU engine over the shard, segment after segment."""
-    engine = CpuEngine(case.model, case.train, case.tables, case.seed, case.threads, case.paths)
+    engine = CpuEngine(case.model, case.train, case.tables, case.seed, case.threads, case.paths, case.subwords)
     try:
         engine.table[:] = 0
         engine.table[:, : case.model.dim] = start
@@ -168,12 +194,13 @@ def run_engine(case: Case, start: NDArray[np.float32]) -> Result:
 def run_reference(case: Case, start: NDArray[np.float32]) -> Result:
     """The same in float64, from the description in docs/engine.md and the random choices of wordlab.sampling."""
     rows = case.vocab_size + 1
-    inputs, outputs = start[:rows].astype(np.float64), start[rows:].astype(np.float64)
+    words, outputs, ngrams = np.split(start.astype(np.float64), [rows, 2 * rows])
+    inputs = np.concatenate([words, ngrams])
     total = np.zeros(2)
     for begin in range(0, len(case.ids), training.SEGMENT_TOKENS):
         for lr, batch in reference_batches(case, begin, min(begin + training.SEGMENT_TOKENS, len(case.ids))):
             total += reference.train_batch(inputs, outputs, batch, case.model, case.train, lr)
-    return Result(np.concatenate([inputs, outputs]), *total)
+    return Result(np.concatenate([inputs[:rows], outputs, inputs[rows:]]), *total)
 
 
 def reference_batches(case: Case, begin: int, stop: int) -> list[tuple[float, reference.Batch]]:
@@ -196,7 +223,7 @@ def reference_batches(case: Case, begin: int, stop: int) -> list[tuple[float, re
         lr = getattr(train.lr, case.model.arch) * max(1 - read / (train.epochs * case.total), train.lr_floor)
         batch = reference.Batch(
             *(case.ids[kept], sentence, case.first_position + kept, group),
-            *(window_key, noise_key, accept, alias, case.paths),
+            *(window_key, noise_key, accept, alias, case.paths, case.subwords),
         )
         batches.append((float(np.float32(lr)), batch))
     return batches
@@ -298,10 +325,9 @@ def use_short_segments(monkeypatch: pytest.MonkeyPatch, tokens: int) -> None:
 
 def estimated_memory(case: Case) -> int:
     """Bytes that training says it will take."""
-    from wordlab.kernels.cpu import memory_bytes
+    from wordlab.kernels.memory import memory_bytes
 
-    longest_path = case.paths.longest if case.paths else 0
-    return memory_bytes(case.model, case.train, case.vocab_size, case.threads, longest_path)
+    return memory_bytes(case.model, case.train, case.vocab_size, case.threads, case.paths, case.subwords)
 
 
 def cpu_flags() -> list[str]:

@@ -59,7 +59,9 @@ SHAPES = (
 )
 
 
-def assert_same_step(case: Case, tolerance: float = 1e-5) -> None:
+def assert_same_step(case: Case, tolerance: float = 0.0) -> None:
+    """tolerance: 0: what float32 explains. The sums of softmax are longer, and a few n-gram rows move many times."""
+    tolerance = tolerance or (1e-4 if case.subwords else 3e-5 if case.model.objective == "softmax" else 1e-5)
     start = start_table(case)
     found, right = run_engine(case, start), run_reference(case, start)
     assert relative_error(found, right, start) < tolerance
@@ -72,7 +74,7 @@ def assert_same_step(case: Case, tolerance: float = 1e-5) -> None:
 def test_engine_takes_the_steps_of_the_reference(mode: tuple[str, ...], shape: tuple[int, ...]) -> None:
     """For sizes beside the powers of two and whole tiles, subsampling on, ragged sentences; loss and weights too."""
     case = shaped_case(mode, shape)
-    assert_same_step(case, tolerance=3e-5 if case.model.objective == "softmax" else 1e-5)  # its sums are longer
+    assert_same_step(case)
 
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode[3] != "ns"], ids="-".join)

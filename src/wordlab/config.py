@@ -106,6 +106,25 @@ class EncodeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SubwordsConfig:
+    """Section `model.subwords` of params.yaml: words made of character n-grams, as in fastText."""
+
+    units: Literal["none", "characters", "jamo"]
+    """What n-grams are runs of: characters, or the letters of Hangul syllables; none: a word has no n-grams."""
+    min_n: int
+    max_n: int
+    """Shortest and longest n-gram, in units, the marks of a word's ends counted."""
+    buckets: int
+    """Rows that n-grams are hashed into."""
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.min_n <= 100, "model.subwords.min_n", self.min_n, "from 1 to 100")
+        wanted = f"from model.subwords.min_n={self.min_n} to 100"
+        _require(self.min_n <= self.max_n <= 100, "model.subwords.max_n", self.max_n, wanted)
+        _require(1 <= self.buckets < 1 << 31, "model.subwords.buckets", self.buckets, "from 1 to 2^31 - 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """Section `model` of params.yaml."""
 
@@ -121,7 +140,9 @@ class ModelConfig:
     negatives: int
     """Noise words for each positive pair."""
     cbow_gradient: Literal["exact", "word2vec"]
-    """Gradient of the bag's mean to its rows: divided by the bag's size, or undivided as in word2vec.c."""
+    """Gradient of a bag's mean to its rows: divided by the bag's size, or undivided as in word2vec.c and fastText.
+    Bags are CBOW's windows, and with subwords the rows of a word."""
+    subwords: SubwordsConfig
 
     def __post_init__(self) -> None:
         _require(1 <= self.dim <= 4096, "model.dim", self.dim, "from 1 to 4096")

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wordlab.config import TrainConfig
+from wordlab.subwords import Subwords
 
 
 class Engine(Protocol):
@@ -53,6 +54,18 @@ class Engine(Protocol):
     @property
     def input_vectors(self) -> NDArray[np.float32]:
         """(V, dim)."""
+
+    @property
+    def subwords(self) -> Subwords | None:
+        """Which n-gram rows the words have; None without any."""
+
+    @property
+    def word_vectors(self) -> NDArray[np.float32]:
+        """The words' own rows, (V, dim). Without n-grams the same as `input_vectors`, else these are means."""
+
+    @property
+    def ngram_vectors(self) -> NDArray[np.float32]:
+        """Rows of n-grams, (G, dim)."""
 
     @property
     def output_vectors(self) -> NDArray[np.float32]:

@@ -265,20 +265,21 @@ def _vocabulary() -> tuple[int, int]:
 
 
 def _train(params: Params, seed: int | None) -> Need:
-    from wordlab.huffman import Paths
-    from wordlab.kernels.cpu import memory_bytes
-    from wordlab.training import fit_to_vocabulary
+    from wordlab.kernels.memory import memory_bytes
+    from wordlab.training import WordParts, fit_to_vocabulary
     from wordlab.vocab import SamplingTables
 
     words, word_bytes = _vocabulary()
-    counts = map_batch(DATA / "vocab" / "words.arrow", DICTIONARY_SCHEMA, "vocab").column(1).to_numpy()
+    vocab = map_batch(DATA / "vocab" / "words.arrow", DICTIONARY_SCHEMA, "vocab")
+    counts = vocab.column(1).to_numpy()
     tables = SamplingTables.build(counts, params.vocab.subsample_t, params.vocab.noise_power)
     train = fit_to_vocabulary(params.train, counts, tables)
     threads = params.run.threads or available_cores()
-    longest_path = Paths.of_counts(counts).longest if params.model.objective == "hs" else 0
-    engine = memory_bytes(params.model, train, words, threads, longest_path)
-    memory = PROCESS_BYTES + engine + words * (WORD_BYTES + word_bytes)
-    model = words * (8 * params.model.dim + word_bytes)
+    parts = WordParts.of(params.model, vocab.column(0), counts)
+    engine = memory_bytes(params.model, train, words, threads, *parts)
+    ngrams = words + len(parts.subwords.buckets) if parts.subwords else 0
+    memory = PROCESS_BYTES + engine + words * (WORD_BYTES + word_bytes) + 4 * ngrams * params.model.dim
+    model = words * (8 * params.model.dim + word_bytes) + 4 * ngrams * params.model.dim
     folder = DATA / "train" / f"seed-{seed}"
     lower = "a smaller model.dim, a higher vocab.min_count, a vocab.max_size or fewer run.threads"
     return Need("train", memory, _size_of(DATA / "encode"), model + MINIMUM_DISK, folder, lower)

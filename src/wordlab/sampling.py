@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from wordlab.compiled import njit
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-KEEP, WINDOW, NOISE, START = 1, 2, 3, 4
+KEEP, WINDOW, NOISE, START, START_NGRAMS = 1, 2, 3, 4, 5
 """Streams: one for each kind of choice."""
 DRAWS_PER_POSITION = np.uint64(2048)
 """Noise draws reserved for one block's position; block_negatives is at most 1024 and a noise word takes one draw."""
@@ -86,13 +86,29 @@ def initial_vectors(seed: int, vectors: NDArray[np.float32]) -> None:
     _fill_uniform(np.uint64(stream_key(seed, 0, START)), vectors)
 
 
+def initial_ngram_vectors(seed: int, buckets: NDArray[np.int32], vectors: NDArray[np.float32]) -> None:
+    """Likewise for the rows of n-grams' buckets, (G, D): by the bucket's number, whatever other buckets are used."""
+    _fill_uniform_numbered(np.uint64(stream_key(seed, 0, START_NGRAMS)), buckets, vectors)
+
+
 @njit(cache=True)
 def _fill_uniform(key: Any, vectors: Any) -> None:
-    rows, dim = vectors.shape
-    for row in range(rows):
-        for k in range(dim):
-            number = np.float64(draw(key, row * dim + k) >> np.uint64(40)) / 2.0**24
-            vectors[row, k] = (number - 0.5) / dim
+    for row in range(vectors.shape[0]):
+        _fill_row(key, row, vectors[row])
+
+
+@njit(cache=True)
+def _fill_uniform_numbered(key: Any, numbers: Any, vectors: Any) -> None:
+    for row in range(vectors.shape[0]):
+        _fill_row(key, np.int64(numbers[row]), vectors[row])
+
+
+@njit(inline="always")
+def _fill_row(key: Any, number: Any, vector: Any) -> None:
+    dim = vector.shape[0]
+    for k in range(dim):
+        uniform = np.float64(draw(key, number * dim + k) >> np.uint64(40)) / 2.0**24
+        vector[k] = (uniform - 0.5) / dim
 
 
 @njit(cache=True)

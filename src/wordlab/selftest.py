@@ -7,10 +7,11 @@ import dataclasses
 import hashlib
 
 import numpy as np
+import pyarrow as pa
 
 from wordlab.config import Params
 from wordlab.kernels.cpu import CpuEngine
-from wordlab.training import compile_kernels, fit_to_vocabulary
+from wordlab.training import WordParts, compile_kernels, fit_to_vocabulary
 from wordlab.vocab import SamplingTables
 
 NUM_WORDS = 2_000
@@ -28,7 +29,8 @@ def trained_digest(params: Params, threads: int) -> str:
     train = fit_to_vocabulary(dataclasses.replace(params.train, epochs=1), counts, tables)
     compile_kernels(model, train)
     ends = np.arange(SENTENCE_TOKENS, NUM_TOKENS + 1, SENTENCE_TOKENS)
-    with contextlib.closing(CpuEngine(model, train, tables, params.seeds[0], threads)) as engine:
+    parts = WordParts.of(model, pa.array([f"word{number}" for number in range(NUM_WORDS)], pa.large_string()), counts)
+    with contextlib.closing(CpuEngine(model, train, tables, params.seeds[0], threads, *parts)) as engine:
         engine.train_segment(ids, ends, 0, 0, 0, NUM_TOKENS)
         return hashlib.sha256(np.ascontiguousarray(engine.table).tobytes()).hexdigest()
 

@@ -12,9 +12,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from wordlab.artifacts import output_folder, write_atomic, write_manifest
@@ -24,10 +25,12 @@ from wordlab.divergence import DivergedError
 from wordlab.engine import Engine
 from wordlab.errors import ArtifactError, CorpusError
 from wordlab.huffman import Paths
-from wordlab.kernels.cpu import SEGMENT_TOKENS, CpuEngine, memory_bytes
+from wordlab.kernels.cpu import CpuEngine
+from wordlab.kernels.memory import SEGMENT_TOKENS, memory_bytes
 from wordlab.machine import require_disk, require_memory
 from wordlab.shards import EncodedCorpus
 from wordlab.stage import available_cores, progress
+from wordlab.subwords import Subwords
 from wordlab.training_run import CURVE_POINTS, CurvePoint, Run, Trained
 from wordlab.vocab import SamplingTables, Vocab
 
@@ -88,6 +91,21 @@ def fit_to_vocabulary(train: TrainConfig, counts: NDArray[np.int64], tables: Sam
     return dataclasses.replace(train, block_tokens=block_tokens, batch_tokens=batch_tokens)
 
 
+class WordParts(NamedTuple):
+    """What the words of a vocabulary are made of, beyond their chances."""
+
+    paths: Paths | None
+    """For hierarchical softmax."""
+    subwords: Subwords | None
+    """For model.subwords."""
+
+    @classmethod
+    def of(cls, model: ModelConfig, words: pa.LargeStringArray, counts: NDArray[np.int64]) -> WordParts:
+        """words, counts: of the vocabulary, by word id."""
+        paths = Paths.of_counts(counts) if model.objective == "hs" else None
+        return cls(paths, Subwords.of_vocabulary(words, model.subwords))
+
+
 def training_identity(
     data: TrainingData, model: ModelConfig, train: TrainConfig, seed: int, engine: Mapping[str, Any] = CPU
 ) -> dict[str, Any]:
@@ -121,16 +139,17 @@ def open_engine(
 
         return choice.open_engine(gpu, data, model, seed)
     train = fit_to_vocabulary(train, data.vocab.counts, data.tables)
-    paths = Paths.of_counts(data.vocab.counts) if model.objective == "hs" else None
+    parts = WordParts.of(model, data.vocab.arrow_words(), data.vocab.counts)
+    ngrams = f" and {len(parts.subwords.buckets):,} of n-grams" if parts.subwords else ""
     scores = f", and the scores of all words for {train.batch_tokens} tokens" if model.objective == "softmax" else ""
     others = ", or another model.objective" if scores else ""
     require_memory(
-        memory_bytes(model, train, len(data.vocab), threads, paths.longest if paths else 0),
-        f"{2 * len(data.vocab):,} vectors of {model.dim} numbers{scores}",
+        memory_bytes(model, train, len(data.vocab), threads, *parts),
+        f"{2 * len(data.vocab):,} vectors of words{ngrams}, of {model.dim} numbers{scores}",
         f"a smaller model.dim, a higher vocab.min_count or a vocab.max_size{others}",
     )
     compile_kernels(model, train)
-    return CpuEngine(model, train, data.tables, seed, threads, paths)
+    return CpuEngine(model, train, data.tables, seed, threads, *parts)
 
 
 def train_model(
@@ -192,12 +211,18 @@ def describe(engine: Engine) -> dict[str, Any]:
 def save_model(folder: Path, engine: Engine, data: TrainingData, params: Params, seed: int) -> None:
     """Write data/train/seed-N: vectors, words, manifest. Equal runs write equal bytes.
 
-    Hierarchical softmax has no output vectors of words, but one vector an inner node, (V - 1, dim).
+    Hierarchical softmax has no output vectors of words, but one vector an inner node, (V - 1, dim). With subwords,
+    input_vectors.npy holds what words are to their users, and three more files the rows of which that is the mean.
     """
-    rows = len(data.vocab)
-    require_disk(8 * rows * params.model.dim + 64 * rows, folder, "a smaller model.dim or a higher vocab.min_count")
+    rows, subwords = len(data.vocab), engine.subwords
+    vectors = 2 * rows + (rows + len(subwords.buckets) if subwords else 0)
+    require_disk(4 * vectors * params.model.dim + 64 * rows, folder, "a smaller model.dim or a higher vocab.min_count")
     with output_folder(folder) as building:
         np.save(building / "input_vectors.npy", engine.input_vectors)
+        if subwords:
+            np.save(building / "word_rows.npy", engine.word_vectors)
+            np.save(building / "ngram_rows.npy", engine.ngram_vectors)
+            np.save(building / "ngram_buckets.npy", subwords.buckets)
         if params.model.objective == "hs":
             np.save(building / "node_vectors.npy", engine.output_vectors[: rows - 1])
         else:

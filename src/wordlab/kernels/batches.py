@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wordlab.compiled import inner, kernel
+from wordlab.compiled import inner, kernel, njit
 from wordlab.kernels.blocks import prefetch_block
 from wordlab.kernels.cbow import cbow_block
 from wordlab.kernels.layout import SKIPGRAM, Tokens, Updates
@@ -22,6 +22,8 @@ from wordlab.sampling import is_kept
 
 PREFETCH_AHEAD = 12
 """Rows asked for before they are moved."""
+UPDATE_BITS, UPDATE_MASK = 31, (1 << 31) - 1
+"""A move of a row is its number, and in the lower bits which vector of the update buffer it is moved by."""
 
 
 class Segment(NamedTuple):
@@ -103,7 +105,8 @@ def keep_tokens(thread, team, segment, threshold, draws):
 def train_segment(thread, team, segment, rule, draws, schedule, scratch, mine):
     """Train on one segment; called by every thread of the team at once. Returns the number of blocks.
 
-    scratch, mine: this thread's own; mine: int64, one entry for each row of the update buffer and one more.
+    scratch, mine: this thread's own; mine: int64, one entry for each move of a row that a micro-batch can bring and one
+    more.
     """
     n = keep_tokens(thread, team, segment, rule.keep_threshold, draws)
     tokens = Tokens(team.tokens.word_id[:n], team.tokens.sentence[:n], team.tokens.position[:n])
@@ -144,7 +147,8 @@ def train_segment(thread, team, segment, rule, draws, schedule, scratch, mine):
 def _apply(thread, team, rule, blocks, depth, mine):
     """Add this thread's share of a micro-batch's updates to the table, every row's step damped by its curvature.
 
-    Rows are owned in groups of 16 far-apart rows, whose entries of team.bent share a cache line.
+    A word's step is, with subwords, the step of each of its rows. Rows are owned in groups of 16 far-apart rows, whose
+    entries of team.bent share a cache line.
     """
     vector, bent, size = team.updates.vector.ctypes.data, team.bent, team.updates.row.size
     rows, curvature = team.updates.row.reshape(size), team.updates.curvature.reshape(size)
@@ -155,23 +159,33 @@ def _apply(thread, team, rule, blocks, depth, mine):
     count = 0
     for k in range(blocks * team.updates.row.shape[1]):
         row = np.int64(rows[k])
-        group = np.uint64(row & mask)
-        owner = (((group * np.uint64(2654435761)) & np.uint64(0xFFFFFFFF)) * np.uint64(team.threads)) >> np.uint64(32)
-        mine[count] = k
-        count += np.int64((row >= 0) & (np.int64(owner) == thread))
+        mine[count] = row << UPDATE_BITS | k
+        count += np.int64((row >= 0) & (_owner(row, mask, team.threads) == thread))
+        if 0 <= row < rule.bag_words:
+            for b in range(rule.bag_start[row], rule.bag_start[row + 1]):
+                bag_row = np.int64(rule.bag_row[b])
+                mine[count] = bag_row << UPDATE_BITS | k
+                count += np.int64(_owner(bag_row, mask, team.threads) == thread)
     for m in range(count):
-        row = np.int64(rows[mine[m]])
-        bent[16 * (row & mask) + (row >> shift)] += curvature[mine[m]]
+        row = mine[m] >> UPDATE_BITS
+        bent[16 * (row & mask) + (row >> shift)] += curvature[mine[m] & UPDATE_MASK]
     one, row_bytes = np.float32(1), 4 * depth
     for m in range(count):
-        ahead = rule.table + row_bytes * np.int64(rows[mine[min(m + PREFETCH_AHEAD, count - 1)]])
+        ahead = rule.table + row_bytes * (mine[min(m + PREFETCH_AHEAD, count - 1)] >> UPDATE_BITS)
         for k in range(0, depth, LANES):
             prefetch(ahead, k)
-        row = np.int64(rows[mine[m]])
+        row = mine[m] >> UPDATE_BITS
         scale = splat(one / (one + rule.damping * bent[16 * (row & mask) + (row >> shift)]))
-        place, source = rule.table + row_bytes * row, vector + row_bytes * mine[m]
+        place, source = rule.table + row_bytes * row, vector + row_bytes * (mine[m] & UPDATE_MASK)
         for k in range(0, depth, LANES):
             store(fma(scale, load(source, k), load(place, k)), place, k)
     for m in range(count):
-        row = np.int64(rows[mine[m]])
+        row = mine[m] >> UPDATE_BITS
         bent[16 * (row & mask) + (row >> shift)] = 0
+
+
+@njit(inline="always")
+def _owner(row, mask, threads):
+    """The thread that moves a row."""
+    group = np.uint64(row & mask)
+    return np.int64((((group * np.uint64(2654435761)) & np.uint64(0xFFFFFFFF)) * np.uint64(threads)) >> np.uint64(32))

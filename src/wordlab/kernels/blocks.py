@@ -1,7 +1,8 @@
 """What the methods share in computing one block (docs/engine.md): draws, gathers, matrix products, residuals.
 
 A target's `hidden` vector is what the paper calls the projection: the word's own input row for skip-gram (the word
-predicts its context words), the mean of the context's input rows for CBOW (which predicts the word). Scores are
+predicts its context words), the mean of the context's input rows for CBOW (which predicts the word). With subwords a
+word has several input rows, its bag, and means go over all of them. Scores are
     context_CL = context_CD . hidden_LD^T   (skip-gram; only pairs inside a window count)
     noise_NL   = noise_ND . hidden_LD^T
 and become residuals in place: lr * (1 - sigma) for a true pair, -lr * weight * sigma for a noise word. A target's noise
@@ -79,6 +80,52 @@ def copy_row(source, target, depth):
     return lane_sum(total)
 
 
+@inner
+def sum_bag(word, target, rule, depth):
+    """Write the sum of a word's rows, its own and its n-grams', to an address; returns their number."""
+    copy_row(rule.table + 4 * depth * np.int64(word), target, depth)
+    for b in range(rule.bag_start[word], rule.bag_start[word + 1]):
+        source = rule.table + 4 * depth * np.int64(rule.bag_row[b])
+        for k in range(0, depth, LANES):
+            store(load(target, k) + load(source, k), target, k)
+    return bag_rows(word, rule)
+
+
+@njit(inline="always")
+def bag_rows(word, rule):
+    """Number of a word's rows."""
+    return np.float32(1 + rule.bag_start[word + 1] - rule.bag_start[word])
+
+
+@njit(inline="always")
+def copy_word(word, target, rule, depth):
+    """Copy a word's input row, with subwords the mean of its rows, to an address; returns its squared length."""
+    if rule.bag_words == 0:
+        return copy_row(rule.table + 4 * depth * np.int64(word), target, depth)
+    return mean_bag(word, target, rule, depth)
+
+
+@inner
+def mean_bag(word, target, rule, depth):
+    """Write the mean of a word's rows to an address; returns its squared length."""
+    scale, total = splat(np.float32(1) / sum_bag(word, target, rule, depth)), splat(np.float32(0))
+    for k in range(0, depth, LANES):
+        vector = scale * load(target, k)
+        total = fma(vector, vector, total)
+        store(vector, target, k)
+    return lane_sum(total)
+
+
+@inner
+def divide_by_bags(tokens, start, targets, rule, update, curvature, depth):
+    """Skip-gram: the mean's step to the step of each row of the bag, where the gradient is divided."""
+    for j in range(targets):
+        share, place = np.float32(1) / bag_rows(tokens.word_id[start + j], rule), update + 4 * depth * j
+        curvature[j] *= share
+        for k in range(0, depth, LANES):
+            store(splat(share) * load(place, k), place, k)
+
+
 @njit(inline="always")
 def axpy(scale, source, target, depth):
     """target += scale * source, for rows given by their addresses."""
@@ -123,6 +170,9 @@ def prefetch_block(tokens, start, stop, rule, draws, depth):
                 _prefetch_row(rule.table, rule.vocab_size + 1 + rule.path_node[k], depth)
         if not (rule.hierarchical and rule.method == SKIPGRAM):
             _prefetch_row(rule.table, others + word_id[t], depth)
+        if rule.bag_words > 0 and (rule.method != SKIPGRAM or start <= t < stop):
+            for b in range(rule.bag_start[word_id[t]], rule.bag_start[word_id[t] + 1]):
+                _prefetch_row(rule.table, rule.bag_row[b], depth)
     for t in range(start, stop):
         if rule.method == SKIPGRAM or not rule.hierarchical:
             _prefetch_row(rule.table, own + word_id[t], depth)

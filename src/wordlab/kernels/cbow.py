@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from wordlab.compiled import inner, njit
+from wordlab.compiled import inner
 from wordlab.kernels.blocks import (
     axpy,
+    bag_rows,
     band_product,
     copy_row,
     dot,
@@ -16,10 +17,11 @@ from wordlab.kernels.blocks import (
     inside_window,
     noise_residuals,
     noise_updates,
+    sum_bag,
     transpose_hidden,
     wrong,
 )
-from wordlab.kernels.layout import BAND, CBOW_WORD2VEC
+from wordlab.kernels.layout import BAND
 from wordlab.kernels.simd import LANES, fma, lane_sum, load, peek, poke, splat, store, where_at_least
 from wordlab.kernels.tree import cbow_tree_pairs
 
@@ -43,7 +45,11 @@ def cbow_block(tokens, start, stop, rule, draws, lr, scratch, update, row, curva
         t = start - window + i
         if 0 <= t < word_id.shape[0]:
             row[context_at + i] = word_id[t]
-            copy_row(rule.table + 4 * depth * np.int64(word_id[t]), scratch.context_CD + 4 * depth * i, depth)
+            if rule.bag_words > 0:
+                sum_bag(word_id[t], scratch.context_CD + 4 * depth * i, rule, depth)
+            else:
+                copy_row(rule.table + 4 * depth * np.int64(word_id[t]), scratch.context_CD + 4 * depth * i, depth)
+    _count_bags(tokens, start, targets, rule, scratch)
     _fill_bags(rule, scratch, targets, False)
     for j in range(0, targets, BAND):
         band_product(
@@ -66,7 +72,7 @@ def cbow_block(tokens, start, stop, rule, draws, lr, scratch, update, row, curva
         loss += noise_residuals(rule, lr, scratch, targets, noise_curvature)
         noise_updates(rule, scratch, targets, noise_update, noise_row)
         _hidden_gradients(rule, scratch, targets, update)
-    if rule.method == CBOW_WORD2VEC:
+    if not rule.divided:
         _fill_bags(rule, scratch, targets, True)
     for i in range(0, targets + 2 * window, BAND):
         band_product(
@@ -148,10 +154,21 @@ def _exclude_targets(tokens, start, targets, rule, scratch):
     return taken
 
 
-@njit(inline="always")
-def _bag_size(scratch, c):
-    """Rows in the bag of column c, padding rows included."""
-    return peek(scratch.last, c) - peek(scratch.first, c) + peek(scratch.missing, c)
+@inner
+def _count_bags(tokens, start, targets, rule, scratch):
+    """Rows in the bags of all columns, padding rows included -> bag_size."""
+    window, one = rule.window, splat(np.float32(1))
+    for c in range(0, scratch.columns, LANES):
+        size = load(scratch.last, c) - load(scratch.first, c) + load(scratch.missing, c)
+        store(where_at_least(size, one, size, one), scratch.bag_size, c)
+    if rule.bag_words == 0:
+        return
+    for c in range(2 * window, 2 * window + targets):
+        size = peek(scratch.missing, c)
+        for i in range(np.int64(peek(scratch.first, c)), np.int64(peek(scratch.last, c)) + 1):
+            if i != c - window:
+                size += bag_rows(tokens.word_id[start - window + i], rule)
+        poke(max(size, np.float32(1)), scratch.bag_size, c)
 
 
 @inner
@@ -161,9 +178,7 @@ def _fill_bags(rule, scratch, targets, undivided):
     weight, one = scratch.gradient, splat(np.float32(1))
     vectors = (BAND + 2 * window + LANES - 1) // LANES
     for c in range(0, columns, LANES):
-        size = load(scratch.last, c) - load(scratch.first, c) + load(scratch.missing, c)
-        size = one if undivided else where_at_least(size, one, size, one)
-        store(one / size, weight, c)
+        store(one if undivided else one / load(scratch.bag_size, c), weight, c)
     for i in range((targets + 2 * window + BAND - 1) // BAND * BAND):
         place = splat(np.float32(i))
         for v in range(vectors):
@@ -180,7 +195,7 @@ def _pad_bags(rule, scratch, targets):
     for c in range(2 * rule.window, 2 * rule.window + targets):
         missing = peek(scratch.missing, c)
         if missing > 0:
-            axpy(missing / _bag_size(scratch, c), pad, scratch.hidden_LD + 4 * depth * c, depth)
+            axpy(missing / peek(scratch.bag_size, c), pad, scratch.hidden_LD + 4 * depth * c, depth)
 
 
 @inner
@@ -192,6 +207,6 @@ def _pad_bag_updates(rule, scratch, targets, update, row, curvature, pad_at):
     for c in range(2 * rule.window, 2 * rule.window + targets):
         missing = peek(scratch.missing, c)
         if missing > 0:
-            share = missing if rule.method == CBOW_WORD2VEC else missing / _bag_size(scratch, c)
+            share = missing / peek(scratch.bag_size, c) if rule.divided else missing
             axpy(share, scratch.hidden_gradient_LD + 4 * depth * c, place, depth)
             curvature[pad_at] += share * peek(scratch.curvature, c)

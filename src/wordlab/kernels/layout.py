@@ -18,7 +18,7 @@ from wordlab.kernels.simd import AVX512, LANES
 BAND, DENSE = 6, 8 if AVX512 else 4
 """Rows of a tile: 6 targets and a window of 5 need just 16 columns; noise words come in multiples of DENSE."""
 CUT, DROP, PAD = 0, 1, 2
-SKIPGRAM, CBOW_EXACT, CBOW_WORD2VEC = 0, 1, 2
+SKIPGRAM, CBOW = 0, 1
 
 
 class Tokens(NamedTuple):
@@ -47,12 +47,20 @@ class Rule(NamedTuple):
     path_node: Any
     path_code: Any
     """Words' paths, see huffman.Paths."""
+    bag_words: int
+    """Words that are bags of rows: V with subwords, else 0."""
+    bag_start: Any
+    bag_row: Any
+    """Table rows of the words' n-grams, see subwords.Subwords; a word's bag is its own row and these."""
+    divided: bool
+    """Whether the gradient of a bag's mean is divided by the bag's size."""
     dim: int
     """Length of a vector without padding."""
     vocab_size: int
-    """Table rows 0..V-1 are input rows, V the padding row as input; V+1..2V are output rows, 2V+1 padding as output."""
+    """Table rows 0..V-1 are input rows, V the padding row as input; V+1..2V are output rows, 2V+1 padding as output;
+    n-gram rows follow."""
     table: int
-    """Address of the table, float32 (2V+2, D)."""
+    """Address of the table, float32 (2V+2+G, D)."""
     accept: Any
     alias: Any
     """Noise distribution, see sampling.alias_table."""
@@ -100,6 +108,8 @@ class Scratch(NamedTuple):
     """(L,) number of true pairs."""
     missing: int
     """(L,) number of padded pairs (window_edges: pad)."""
+    bag_size: int
+    """(L,) rows in the bag of a target; where there is none, 1."""
     norm: int
     """(L,) squared length of hidden."""
     curvature: int
@@ -135,7 +145,7 @@ class Updates(NamedTuple):
     vector: Any
     """float32, (blocks, R, D)"""
     row: Any
-    """int32, (blocks, R): the table row that a vector is for; -1: none"""
+    """int32, (blocks, R): the table row that a vector is for, with subwords the word whose rows it is for; -1: none"""
     curvature: Any
     """float32, (blocks, R)"""
 

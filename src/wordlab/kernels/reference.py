@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from wordlab.config import ModelConfig, TrainConfig
 from wordlab.huffman import Paths
 from wordlab.sampling import noise_word, window_width
+from wordlab.subwords import Subwords
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Pair:
     """One prediction problem of a target: a bag of input rows against one output row, weighted."""
 
     bag: tuple[int, ...]
-    """Input rows whose mean is the hidden vector; V is the padding row."""
+    """Input rows whose mean is the hidden vector: words', V the padding row, and from V + 1 on those of n-grams."""
     output: int
     """Output row: a word's, V the padding row's; in hierarchical softmax an inner node's."""
     label: int
@@ -83,6 +84,18 @@ class Batch:
     alias: NDArray[np.int32]
     paths: Paths | None = None
     """Hierarchical softmax: the words' paths."""
+    subwords: Subwords | None = None
+    """The words' n-gram rows."""
+
+    def bag(self, words: list[int], vocab_size: int) -> tuple[int, ...]:
+        """Input rows of some words together."""
+        rows: list[int] = []
+        for word in words:
+            rows.append(word)
+            if self.subwords and word < vocab_size:
+                first, last = self.subwords.start[word : word + 2]
+                rows += [vocab_size + 1 + int(row) for row in self.subwords.row[first:last]]
+        return tuple(rows)
 
 
 def pairs_of_block(
@@ -106,26 +119,19 @@ def pairs_of_block(
         places, missing = window
         word = int(batch.word_id[target])
         context = [int(batch.word_id[t]) for t in places] + [vocab_size] * missing
-        if model.objective == "softmax":
-            bag, words = ((word,), context) if model.arch == "skipgram" else (tuple(context), [word])
-            for other in words:
+        inputs, outputs = ([word], context) if model.arch == "skipgram" else (context, [word])
+        bag = batch.bag(inputs, vocab_size)
+        for other in outputs:
+            if model.objective == "softmax":
                 yield Pair(bag, other, 1, 1.0)
-        elif batch.paths is not None:
-            bag, words = ((word,), context) if model.arch == "skipgram" else (tuple(context), [word])
-            for other in words:
+            elif batch.paths is not None:
                 for k in range(batch.paths.start[other], batch.paths.start[other + 1]):
                     yield Pair(bag, int(batch.paths.node[k]), 1 - int(batch.paths.code[k]), 1.0)
-        elif model.arch == "skipgram":
-            for other in context:
-                yield Pair((word,), other, 1, 1.0)
+            else:
+                yield Pair(bag, other, 1, 1.0)
                 for noise_id in noise:
                     if noise_id != other:
-                        yield Pair((word,), noise_id, 0, share)
-        else:
-            yield Pair(tuple(context), word, 1, 1.0)
-            for noise_id in noise:
-                if noise_id != word:
-                    yield Pair(tuple(context), noise_id, 0, share)
+                        yield Pair(bag, noise_id, 0, share)
 
 
 def train_batch(
@@ -136,15 +142,15 @@ def train_batch(
     train: TrainConfig,
     lr: float,
 ) -> tuple[float, float]:
-    """One micro-batch, in place. Both tables have shape (V + 1, dim), the padding row last.
+    """One micro-batch, in place. Tables: V rows, the padding row; input_vectors then has the n-grams' rows.
 
     Every row moves by -lr * gradient summed over the micro-batch, divided by 1 + damping * curvature, where curvature
     is lr * sum of weight * sigma (1 - sigma) * |other row|^2, times a row's share in the bag for its rows.
     Returns the weighted sum of losses and the sum of weights.
     """
-    vocab_size = len(input_vectors) - 1
+    vocab_size = len(output_vectors) - 1
     steps = np.zeros_like(input_vectors), np.zeros_like(output_vectors)
-    bends = np.zeros(vocab_size + 1), np.zeros(vocab_size + 1)
+    bends = np.zeros(len(input_vectors)), np.zeros(len(output_vectors))
     loss = predictions = 0.0
     for start, stop in batch.blocks:
         for pair in pairs_of_block(batch, start, stop, model, train, vocab_size):

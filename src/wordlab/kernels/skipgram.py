@@ -9,6 +9,8 @@ from wordlab.kernels.blocks import (
     axpy,
     band_product,
     copy_row,
+    copy_word,
+    divide_by_bags,
     dot,
     draw_noise,
     draw_windows,
@@ -47,8 +49,7 @@ def skipgram_block(tokens, start, stop, rule, draws, lr, scratch, update, row, c
     for j in range(targets):
         c = left + j
         row[j] = word_id[start + j]
-        source = rule.table + 4 * depth * np.int64(row[j])
-        poke(copy_row(source, scratch.hidden_LD + 4 * depth * c, depth), scratch.norm, c)
+        poke(copy_word(row[j], scratch.hidden_LD + 4 * depth * c, rule, depth), scratch.norm, c)
     for i in range(targets + 2 * window):
         t = start - window + i
         context_id[i] = -1
@@ -82,6 +83,8 @@ def skipgram_block(tokens, start, stop, rule, draws, lr, scratch, update, row, c
         curvature[j] = peek(scratch.curvature, left + j)
     if missing > 0:
         loss += _pad_skipgram(rule, lr, scratch, targets, update, row, curvature, pad_at)
+    if rule.bag_words > 0 and rule.divided:
+        divide_by_bags(tokens, start, targets, rule, update, curvature, depth)
     return loss, (rule.negatives + 1.0) * (pairs + missing) - excluded
 
 

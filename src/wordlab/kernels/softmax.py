@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wordlab.compiled import inner, kernel
+from wordlab.compiled import inner, kernel, njit
 from wordlab.kernels.batches import keep_tokens
-from wordlab.kernels.blocks import axpy, copy_row, dense_product, dot, fill, window_bounds
-from wordlab.kernels.layout import CBOW_WORD2VEC, DENSE, SKIPGRAM, Tokens
+from wordlab.kernels.blocks import axpy, bag_rows, copy_word, dense_product, dot, fill, window_bounds
+from wordlab.kernels.layout import DENSE, SKIPGRAM, Tokens
 from wordlab.kernels.simd import LANES, exp_of_negative, fma, lane_sum, load, peek, poke, splat, store, where_at_least
 from wordlab.kernels.threads import take_next, wait_for_all
 
@@ -65,7 +65,7 @@ class Shared(NamedTuple):
     true_count: Any
     """int64 (1,) number of predictions"""
     bent: Any
-    """float32 (V + 1,) curvature of the input rows; zero between micro-batches"""
+    """float32, (rows of the table,) curvature of the input rows; zero between micro-batches"""
 
 
 @kernel
@@ -127,17 +127,38 @@ def _hidden(tokens, t, c, rule, draws, shared):
     fill(0, row, depth)
     if rule.method == SKIPGRAM:
         poke(np.float32(max(contexts, 0)), shared.pairs, c)
-        copy_row(table + 4 * depth * np.int64(word_id[t]), row, depth)
+        copy_word(word_id[t], row, rule, depth)
     else:
         poke(np.float32(contexts > 0), shared.pairs, c)
         if contexts > 0:
-            share = np.float32(1) / np.float32(contexts + absent)
+            share = np.float32(1) / _bag_size(tokens, t, low, high, absent, rule)
             for other in range(low, high + 1):
                 if other != t:
-                    axpy(share, table + 4 * depth * np.int64(word_id[other]), row, depth)
+                    _add_word(share, word_id[other], row, rule, depth)
             if absent > 0:
                 axpy(share * np.float32(absent), table + 4 * depth * rule.vocab_size, row, depth)
     poke(dot(row, row, depth), shared.norm, c)
+
+
+@njit(inline="always")
+def _add_word(share, word, target, rule, depth):
+    """target += share * row, for every input row of a word."""
+    axpy(share, rule.table + 4 * depth * np.int64(word), target, depth)
+    if rule.bag_words > 0:
+        for b in range(rule.bag_start[word], rule.bag_start[word + 1]):
+            axpy(share, rule.table + 4 * depth * np.int64(rule.bag_row[b]), target, depth)
+
+
+@inner
+def _bag_size(tokens, t, low, high, absent, rule):
+    """CBOW: rows in the bag of token t, padding rows included."""
+    size = np.float32(high - low + absent)
+    if rule.bag_words > 0:
+        size = np.float32(absent)
+        for other in range(low, high + 1):
+            if other != t:
+                size += bag_rows(tokens.word_id[other], rule)
+    return size
 
 
 @inner
@@ -283,15 +304,27 @@ def _move_inputs(tokens, start, stop, rule, shared):
             if peek(shared.pairs, c) == 0:
                 continue
             if rule.method == SKIPGRAM:
-                _move_input(stage, tokens.word_id[t], c, np.float32(1), rule, shared)
+                word = tokens.word_id[t]
+                share = np.float32(1)
+                if rule.bag_words > 0 and rule.divided:
+                    share /= bag_rows(word, rule)
+                _move_word(stage, word, c, share, rule, shared)
                 continue
-            size = np.float32(shared.high[c] - shared.low[c] + shared.absent[c])
-            share = np.float32(1) if rule.method == CBOW_WORD2VEC else np.float32(1) / size
+            size = _bag_size(tokens, t, shared.low[c], shared.high[c], shared.absent[c], rule)
+            share = np.float32(1) / size if rule.divided else np.float32(1)
             for other in range(shared.low[c], shared.high[c] + 1):
                 if other != t:
-                    _move_input(stage, tokens.word_id[other], c, share, rule, shared)
+                    _move_word(stage, tokens.word_id[other], c, share, rule, shared)
             if shared.absent[c] > 0:
                 _move_input(stage, rule.vocab_size, c, share * np.float32(shared.absent[c]), rule, shared)
+
+
+@njit(inline="always")
+def _move_word(stage, word, c, share, rule, shared):
+    _move_input(stage, word, c, share, rule, shared)
+    if rule.bag_words > 0:
+        for b in range(rule.bag_start[word], rule.bag_start[word + 1]):
+            _move_input(stage, rule.bag_row[b], c, share, rule, shared)
 
 
 @inner

@@ -14,8 +14,10 @@ from wordlab.kernels.blocks import (
     axpy,
     band_product,
     copy_row,
+    copy_word,
     decided,
     dense_product,
+    divide_by_bags,
     dot,
     draw_windows,
     fill,
@@ -44,8 +46,7 @@ def skipgram_tree_block(tokens, start, stop, rule, draws, lr, scratch, update, r
     fill(0, scratch.curvature, columns)
     for j in range(targets):
         row[j] = tokens.word_id[start + j]
-        source = rule.table + 4 * depth * np.int64(row[j])
-        poke(copy_row(source, scratch.hidden_LD + 4 * depth * (left + j), depth), scratch.norm, left + j)
+        poke(copy_word(row[j], scratch.hidden_LD + 4 * depth * (left + j), rule, depth), scratch.norm, left + j)
     transpose_hidden(scratch, left, targets)
     near, wide = _want_paths(tokens, start, targets, 0, TOP_LEVELS, np.int64(0), rule, scratch)
     far, count = _want_paths(tokens, start, targets, TOP_LEVELS, MOST_LEVELS, wide, rule, scratch)
@@ -78,6 +79,8 @@ def skipgram_tree_block(tokens, start, stop, rule, draws, lr, scratch, update, r
             row[nodes_at + n] = rule.vocab_size + 1 + scratch.noise_id[n]
     for j in range(targets):
         curvature[j] = peek(scratch.curvature, left + j)
+    if rule.bag_words > 0 and rule.divided:
+        divide_by_bags(tokens, start, targets, rule, update, curvature, depth)
     _forget_nodes(scratch, count)
     return loss, np.float64(near + far)
 

@@ -79,6 +79,13 @@ def plan_gpu(
                 "Set run.device to auto or cpu, for instance: dvc exp run -S run.device=cpu"
             )
         return None, f"training on the CPU, and NOT on the GPU that is here: model.objective is {model.objective}"
+    if model.subwords.units != "none":
+        if wanted == "cuda":
+            raise ResourceError(
+                "params.yaml: model.subwords train on the CPU only, but run.device is cuda. "
+                "Set run.device to auto or cpu, for instance: dvc exp run -S run.device=cpu"
+            )
+        return None, "training on the CPU, and NOT on the GPU that is here: model.subwords.units is not none"
     gpu = find_gpu()
     if isinstance(gpu, Gpu):
         first = fit_to_vocabulary(train, data.vocab.counts, data.tables)

@@ -7,7 +7,7 @@ to the rounding of float32. What differs is `SEGMENT_TOKENS`: windows are cut at
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from wordlab.torch_engine.feeding import Feed
 from wordlab.torch_engine.layout import Layout, Products, Tables
 from wordlab.torch_engine.runners import UNROLL, Runner, TritonRunner
 from wordlab.torch_engine.segments import Drawing, cut_into_blocks
+
+if TYPE_CHECKING:  # it imports Arrow, which a machine with a GPU may lack
+    from wordlab.subwords import Subwords
 
 SEGMENT_TOKENS = 1 << 20
 """Tokens of one segment, before subsampling: a few milliseconds of work, beside which the wait at its end is short."""
@@ -157,6 +160,21 @@ class TorchEngine:
     def input_vectors(self) -> NDArray[np.float32]:
         """Copy on the host, (V, dim)."""
         return self._rows(0)
+
+    @property
+    def subwords(self) -> Subwords | None:
+        """None: this engine has no n-grams."""
+        return None
+
+    @property
+    def word_vectors(self) -> NDArray[np.float32]:
+        """Copy on the host, (V, dim)."""
+        return self.input_vectors
+
+    @property
+    def ngram_vectors(self) -> NDArray[np.float32]:
+        """No rows, (0, dim)."""
+        return np.zeros((0, self.layout.dim), np.float32)
 
     @property
     def output_vectors(self) -> NDArray[np.float32]:
