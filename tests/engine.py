@@ -58,10 +58,11 @@ def model_config(
     edges: str = "cut",
     objective: str = "ns",
     units: str = "none",
+    buckets: int = 17,
     **changes: Any,
 ) -> ModelConfig:
     mode = {"arch": arch, "cbow_gradient": gradient, "window_edges": edges, "objective": objective}
-    subwords = SubwordsConfig(units=units, min_n=2, max_n=3, buckets=17)  # so few that n-grams share them
+    subwords = SubwordsConfig(units=units, min_n=2, max_n=3, buckets=buckets)  # so few that n-grams share them
     return ModelConfig(**({"dim": 16, "window": 3, "negatives": 3, "subwords": subwords} | mode | changes))
 
 

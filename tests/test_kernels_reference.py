@@ -15,6 +15,7 @@ from tests.engine import ARCHES, EDGES, NOISE_MODES, expected_step, model_config
 from wordlab.config import ModelConfig, TrainConfig
 from wordlab.huffman import Paths
 from wordlab.sampling import NOISE, WINDOW, alias_table
+from wordlab.subwords import Subwords
 
 LR = 0.1
 THREE_WORDS = [[0, 1, 2]]
@@ -29,6 +30,7 @@ def make_batch(
     block_tokens: int = 100,
     seed: int = 1,
     objective: str = "ns",
+    subwords: Subwords | None = None,
 ) -> reference.Batch:
     """One micro-batch of these sentences, nothing subsampled. objective hs: with the paths of a tree of the words."""
     ids = np.array([word_id for sentence in sentences for word_id in sentence], np.int32)
@@ -36,12 +38,13 @@ def make_batch(
     blocks = [(b, min(b + block_tokens, len(ids))) for b in range(0, len(ids), block_tokens)]
     keys = stream_key(seed, 0, WINDOW), stream_key(seed, 0, NOISE)
     paths = Paths.of_counts(np.arange(len(noise), 0, -1)) if objective == "hs" else None
-    return reference.Batch(ids, numbers, np.arange(len(ids)), blocks, *keys, *alias_table(noise / noise.sum()), paths)
+    noise_tables = alias_table(noise / noise.sum())
+    return reference.Batch(ids, numbers, np.arange(len(ids)), blocks, *keys, *noise_tables, paths, subwords)
 
 
-def random_tables(words: int, dim: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def random_tables(words: int, dim: int, ngrams: int = 0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     rng = np.random.default_rng(5)
-    return rng.normal(size=(words + 1, dim)), rng.normal(size=(words + 1, dim))
+    return rng.normal(size=(words + 1 + ngrams, dim)), rng.normal(size=(words + 1, dim))
 
 
 def all_pairs(
@@ -96,6 +99,38 @@ def test_step_is_the_numerical_gradient(arch: str, edges: str, sentences: list[l
     for step, table in zip(steps_of(tables, batch, model, train), tables, strict=True):
         gradient = numerical_gradient(lambda: summed_loss(pairs, tables, lambda pair: 1.0), table)
         np.testing.assert_allclose(step, -LR * gradient, rtol=1e-6, atol=1e-10)
+
+
+FOUR_WORDS = Subwords(np.array([0, 2, 5, 6, 6]), np.array([0, 1, 1, 2, 1, 0], np.int32), np.array([3, 5, 8], np.int32))
+"""N-gram rows of four words: two, three with one of them twice, one, none; most are shared."""
+
+
+@pytest.mark.parametrize("sentences", [THREE_WORDS, REPEATS], ids=["three words", "repeated words"])
+@pytest.mark.parametrize("edges", EDGES)
+@pytest.mark.parametrize("gradient", ["exact", "word2vec"])
+@pytest.mark.parametrize("arch", ["skipgram", "cbow"])
+def test_the_step_of_subwords_is_the_numerical_gradient(
+    arch: str, gradient: str, edges: str, sentences: list[list[int]]
+) -> None:
+    """Of a word's own row and its n-grams' alike; undivided, by the size of each bag larger, as fastText has it."""
+    model = model_config(arch, gradient, edges, dim=3, window=2, negatives=2)
+    train = train_config(damping=0.0)
+    batch = make_batch(sentences, np.array([1.0, 2, 3, 4]), block_tokens=2, subwords=FOUR_WORDS)
+    tables = random_tables(4, 3, ngrams=3)
+    pairs = list(all_pairs(batch, model, train, 4))
+    assert {row for pair in pairs for row in pair.bag} >= {1, 6, 7}, "words' own rows, and those of n-grams"
+    step_in, step_out = steps_of(tables, batch, model, train)
+    weigh = (lambda pair: len(pair.bag)) if gradient == "word2vec" else (lambda pair: 1.0)
+    right_in = numerical_gradient(lambda: summed_loss(pairs, tables, weigh), tables[0])
+    right_out = numerical_gradient(lambda: summed_loss(pairs, tables, lambda pair: 1.0), tables[1])
+    np.testing.assert_allclose(step_in, -LR * right_in, rtol=1e-6, atol=1e-10)
+    np.testing.assert_allclose(step_out, -LR * right_out, rtol=1e-6, atol=1e-10)
+
+
+def test_a_bag_of_words_has_all_rows_of_all_of_them() -> None:
+    """CBOW's mean goes over rows, so that a long word weighs more, as in fastText."""
+    batch = make_batch([[0, 1]], np.ones(4), subwords=FOUR_WORDS)
+    assert batch.bag([1, 4, 3, 0], 4) == (1, 6, 7, 6, 4, 3, 0, 5, 6), "the padding row, 4, has no n-grams"
 
 
 def log_chance(word: int, hidden: NDArray[np.float64], outputs: NDArray[np.float64], paths: Paths | None) -> float:

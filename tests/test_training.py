@@ -65,8 +65,10 @@ def test_every_method_learns_which_words_belong_together(
 ) -> None:
     """Two topics that share no sentence: afterwards the nine nearest words of each word are those of its topic."""
     use_short_segments(monkeypatch, 4000)
-    data = write_data(tmp_path, topic_sentences(2000))
-    engine, trained = fit(data, model_config(*mode, negatives=5), train_config(lr=0.05, epochs=3))
+    words = [3 * chr(ord("a") + number) for number in range(2 * WORDS_PER_TOPIC)]  # without a common n-gram
+    data = write_data(tmp_path, topic_sentences(2000), words=words)
+    model = model_config(*mode, negatives=5, buckets=10_000)
+    engine, trained = fit(data, model, train_config(lr=0.05, epochs=3))
     losses = [point.loss for point in trained.curve]
     assert losses[0] < math.log(len(data.vocab) if mode[3] == "softmax" else 2) + 0.01
     assert losses[-1] < 0.95 * losses[0]
@@ -305,6 +307,13 @@ def test_too_little_memory_is_told_before_anything_is_allocated(
     message = str(error.value)
     assert "6 vectors of 4096 numbers need" in message and "1 MB are free" in message
     assert "a smaller model.dim, a higher vocab.min_count or a vocab.max_size" in message
+
+
+def test_subwords_name_their_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_data(tmp_path, [[0, 1, 2]])
+    monkeypatch.setattr("wordlab.machine.available_memory_bytes", lambda: 1_000_000)
+    with pytest.raises(ResourceError, match=r"6 vectors, and [0-9]+ of n-grams, of 16 numbers need"):
+        fit(data, model_config(units="characters"))
 
 
 def test_full_softmax_names_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

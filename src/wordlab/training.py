@@ -140,12 +140,12 @@ def open_engine(
         return choice.open_engine(gpu, data, model, seed)
     train = fit_to_vocabulary(train, data.vocab.counts, data.tables)
     parts = WordParts.of(model, data.vocab.arrow_words(), data.vocab.counts)
-    ngrams = f" and {len(parts.subwords.buckets):,} of n-grams" if parts.subwords else ""
+    ngrams = f", and {len(parts.subwords.buckets):,} of n-grams," if parts.subwords else ""
     scores = f", and the scores of all words for {train.batch_tokens} tokens" if model.objective == "softmax" else ""
     others = ", or another model.objective" if scores else ""
     require_memory(
         memory_bytes(model, train, len(data.vocab), threads, *parts),
-        f"{2 * len(data.vocab):,} vectors of words{ngrams}, of {model.dim} numbers{scores}",
+        f"{2 * len(data.vocab):,} vectors{ngrams} of {model.dim} numbers{scores}",
         f"a smaller model.dim, a higher vocab.min_count or a vocab.max_size{others}",
     )
     compile_kernels(model, train)

@@ -165,16 +165,19 @@ def train_batch(
                 score = float(hidden @ output_vectors[pair.output])
                 chances, outputs, labels = [sigmoid(score)], [pair.output], [pair.label]
                 loss += pair.weight * pair_loss(score, pair.label)
+            step_of_hidden, bend_of_hidden = np.zeros_like(hidden), 0.0
             for chance, label, output in zip(chances, labels, outputs, strict=True):
                 row_of_output = output_vectors[output]
                 step = lr * pair.weight * (label - chance)
                 bend = lr * pair.weight * chance * (1 - chance)
                 steps[1][output] += step * hidden
                 bends[1][output] += bend * (hidden @ hidden)
-                for row in pair.bag:
-                    share = 1.0 if model.cbow_gradient == "word2vec" else 1.0 / len(pair.bag)
-                    steps[0][row] += share * step * row_of_output
-                    bends[0][row] += share * bend * (row_of_output @ row_of_output)
+                step_of_hidden += step * row_of_output
+                bend_of_hidden += bend * (row_of_output @ row_of_output)
+            share = 1.0 if model.cbow_gradient == "word2vec" else 1.0 / len(pair.bag)
+            for row in pair.bag:
+                steps[0][row] += share * step_of_hidden
+                bends[0][row] += share * bend_of_hidden
             predictions += pair.weight
     for table, step_of, bend_of in zip((input_vectors, output_vectors), steps, bends, strict=True):
         table += step_of / (1.0 + train.damping * bend_of)[:, None]

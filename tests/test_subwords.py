@@ -1,0 +1,101 @@
+"""Which n-gram rows the words of a vocabulary have, and what training and saving make of them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tests.engine import topic_sentences, train_config, write_data
+from wordlab.config import SubwordsConfig, load_params
+from wordlab.ngrams import Ngrams
+from wordlab.sampling import initial_ngram_vectors
+from wordlab.subwords import Subwords, mean_vectors, ngrams_of
+from wordlab.training import save_model, train_model
+
+CONFIG = SubwordsConfig(units="characters", min_n=3, max_n=4, buckets=100)
+WORDS = pa.array(["king", "kings", "a", "nananana"], pa.large_string())
+
+
+def test_every_word_has_the_rows_of_its_ngrams_buckets():
+    subwords = Subwords.of_vocabulary(WORDS, CONFIG)
+    assert np.all(np.diff(subwords.buckets) > 0)
+    for number, word in enumerate(WORDS.to_pylist()):
+        rows = subwords.row[subwords.start[number] : subwords.start[number + 1]]
+        assert subwords.buckets[rows].tolist() == Ngrams(3, 4, 100).of_word(word).tolist()
+    assert set(subwords.row) == set(range(len(subwords.buckets))), "buckets that no word needs have no row"
+    assert subwords.longest == len(Ngrams(3, 4, 100).of_word("nananana"))
+
+
+def test_units_none_switches_subwords_off():
+    assert Subwords.of_vocabulary(WORDS, dataclasses.replace(CONFIG, units="none")) is None
+
+
+def test_jamo_are_units_of_their_own():
+    config = dataclasses.replace(CONFIG, units="jamo")
+    words = pa.array(["한국"], pa.large_string())
+    assert ngrams_of(config).of_word("한국").tolist() == ngrams_of(CONFIG).of_word("ㅎㅏㄴㄱㅜㄱ").tolist()
+    assert Subwords.of_vocabulary(words, config).longest == len(ngrams_of(CONFIG).of_word("ㅎㅏㄴㄱㅜㄱ"))
+
+
+def test_words_too_short_for_an_ngram_are_only_themselves():
+    words = pa.array(["", "x"], pa.large_string())
+    subwords = Subwords.of_vocabulary(words, dataclasses.replace(CONFIG, min_n=4))
+    assert subwords.longest == 0 and len(subwords.buckets) == 0
+
+
+def test_a_vector_is_the_mean_of_a_words_rows():
+    subwords = Subwords.of_vocabulary(WORDS, CONFIG)
+    rng = np.random.default_rng(1)
+    own = rng.normal(size=(4, 5)).astype(np.float32)
+    ngrams = rng.normal(size=(len(subwords.buckets), 5)).astype(np.float32)
+    found = mean_vectors(subwords.start, subwords.row, own, ngrams)
+    for word in range(4):
+        rows = [own[word], *ngrams[subwords.row[subwords.start[word] : subwords.start[word + 1]]]]
+        assert found[word] == pytest.approx(np.mean(rows, axis=0), rel=1e-5)
+
+
+def test_a_bucket_starts_alike_whatever_other_buckets_are_used():
+    some, more = np.array([3, 70], np.int32), np.array([3, 5, 70], np.int32)
+    few, many = np.empty((2, 4), np.float32), np.empty((3, 4), np.float32)
+    initial_ngram_vectors(1, some, few)
+    initial_ngram_vectors(1, more, many)
+    assert np.array_equal(few, many[[0, 2]])
+    assert np.abs(many).max() <= 1 / 8 and len(np.unique(many)) == 12
+    initial_ngram_vectors(2, some, few)
+    assert not np.any(few == many[[0, 2]])
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A model of made-up words with n-grams, trained, and its folder."""
+    words = [chr(ord("a") + number) * 3 + "ing" for number in range(20)]
+    data = write_data(tmp_path, topic_sentences(500), words=words)
+    params = load_params()
+    subwords = dataclasses.replace(CONFIG, buckets=50)
+    model = dataclasses.replace(params.model, dim=8, subwords=subwords)
+    params = dataclasses.replace(params, model=model)
+    engine, _ = train_model(data, model, train_config(), 1, 1, show_progress=False)
+    save_model(tmp_path / "model", engine, data, params, 1)
+    return engine, tmp_path / "model"
+
+
+def test_a_model_folder_holds_vectors_and_the_rows_of_which_they_are_means(trained):
+    engine, folder = trained
+    vectors, own, ngrams, buckets = (
+        np.load(folder / f"{name}.npy") for name in ("input_vectors", "word_rows", "ngram_rows", "ngram_buckets")
+    )
+    subwords = engine.subwords
+    assert np.array_equal(buckets, subwords.buckets) and buckets.dtype == np.int32
+    assert np.array_equal(vectors, mean_vectors(subwords.start, subwords.row, own, ngrams))
+    assert vectors.dtype == own.dtype == ngrams.dtype == np.float32
+    assert np.array_equal(own, engine.word_vectors) and not np.allclose(own, vectors)
+
+
+def test_rows_of_ngrams_move_and_no_other_does(trained):
+    engine, _ = trained
+    start = np.empty_like(engine.ngram_vectors)
+    initial_ngram_vectors(1, engine.subwords.buckets, start)
+    assert np.all(np.abs(engine.ngram_vectors - start).max(axis=1) > 0)
