@@ -118,7 +118,7 @@ def test_the_step_of_subwords_is_the_numerical_gradient(
     batch = make_batch(sentences, np.array([1.0, 2, 3, 4]), block_tokens=2, subwords=FOUR_WORDS)
     tables = random_tables(4, 3, ngrams=3)
     pairs = list(all_pairs(batch, model, train, 4))
-    assert {row for pair in pairs for row in pair.bag} >= {1, 6, 7}, "words' own rows, and those of n-grams"
+    assert any(row > 4 for pair in pairs for row in pair.bag), "n-grams are in bags"
     step_in, step_out = steps_of(tables, batch, model, train)
     weigh = (lambda pair: len(pair.bag)) if gradient == "word2vec" else (lambda pair: 1.0)
     right_in = numerical_gradient(lambda: summed_loss(pairs, tables, weigh), tables[0])
