@@ -3,7 +3,7 @@
     wordlab neighbors france king          wordlab analogy man king woman
     wordlab export --format binary         wordlab info data/encode
     wordlab results                        wordlab check
-    wordlab doctor
+    wordlab doctor                         wordlab index
 
 Nothing heavy is imported before a command needs it, and models are memory-mapped, so an answer takes half a second.
 """
@@ -45,12 +45,31 @@ def main(argv: list[str] | None = None) -> None:
 
 def neighbors(arguments: argparse.Namespace) -> None:
     """Print the nearest words of each word given."""
-    model = _open(arguments.model)
-    for word in arguments.words:
-        model.index.row(word)  # an unknown word is told before anything is printed
-    for word in arguments.words:
+    folder = arguments.model or _default_model()
+    model = _open(folder)
+    if arguments.approximate:
+        from wordlab.approximate import ApproximateIndex, default_place
+
+        index = ApproximateIndex.open(default_place(folder), model)
+        answers = index.nearest_many(arguments.words, arguments.count)
+    else:
+        answers = model.nearest_many(arguments.words, arguments.count)
+    for word, answer in zip(arguments.words, answers, strict=True):
         print(word)
-        _print_scores(model.nearest(word, arguments.count))
+        _print_scores(answer)
+
+
+def index(arguments: argparse.Namespace) -> None:
+    """Build the approximate index of a model."""
+    from wordlab.approximate import build_index, default_place
+    from wordlab.claims import claim
+
+    folder = arguments.model or _default_model()
+    output = default_place(folder)
+    claim(output, [folder])
+    build_index(_open(folder), output, arguments.lists)
+    size_bytes = sum(file.stat().st_size for file in output.iterdir())
+    print(f"{output}: index of {folder}, {in_units(size_bytes)}")
 
 
 def analogy(arguments: argparse.Namespace) -> None:
@@ -221,6 +240,12 @@ def _parser() -> argparse.ArgumentParser:
     command = add("neighbors", neighbors, "Nearest words by cosine.")
     command.add_argument("words", nargs="+", metavar="WORD")
     command.add_argument("--count", type=_positive, default=10, help="words to list (default: 10)")
+    command.add_argument(
+        "--approximate", action="store_true", help="ask the index of `wordlab index`: faster, and may miss words"
+    )
+
+    command = add("index", index, "Build an index for `neighbors --approximate`, in data/index.")
+    command.add_argument("--lists", type=_positive, default=0, help="groups of words (default: 2 √words)")
 
     command = add("analogy", analogy, "A is to B as C is to which words?")
     for name in ("a", "b", "c"):

@@ -6,7 +6,8 @@
 
 The vectors are the model's input vectors, the ones word2vec exports. A model folder opened with mmap=True is read from
 the page cache as questions need it and shared by all processes that open it; only one number a word (its length) is
-computed and kept. `normalized()` makes a copy of the whole matrix and is meant for evaluation, not for serving.
+computed and kept. `normalized()` makes a copy of the whole matrix and is meant for evaluation, not for serving. Threads
+may share one object.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from wordlab import word2vec_format
 from wordlab.artifacts import read_manifest
 from wordlab.errors import ArtifactError, QueryError
 from wordlab.machine import require_memory
+from wordlab.nearest import Answer, NearestRows
 from wordlab.shards import DICTIONARY_SCHEMA, map_batch
 from wordlab.versions import of_one_version
 from wordlab.word_index import WordIndex
@@ -51,6 +52,7 @@ class Embeddings:
 
     input_vectors: float32, shape (V, dim), C order; may be a read-only memory map.
     output_vectors: the same shape, or None.   counts: int64, shape (V,), occurrences in the corpus, or None.
+    fingerprint: SHA-256 of the file with the input vectors, of a model folder; None for others.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Embeddings:
         input_vectors: NDArray[np.float32],
         output_vectors: NDArray[np.float32] | None = None,
         counts: NDArray[np.int64] | None = None,
+        fingerprint: str | None = None,
     ) -> None:
         self.index = WordIndex(words)
         for name, vectors in (("input_vectors", input_vectors), ("output_vectors", output_vectors)):
@@ -70,6 +73,8 @@ class Embeddings:
         self.input_vectors = np.asarray(input_vectors, np.float32, order="C")
         self.output_vectors = None if output_vectors is None else np.asarray(output_vectors, np.float32, order="C")
         self.counts = counts
+        self.fingerprint = fingerprint
+        self._rows = NearestRows(self.input_vectors)
         self._normalized: NDArray[np.float32] | None = None
 
     @classmethod
@@ -139,13 +144,38 @@ class Embeddings:
     def nearest(self, query: str | NDArray[Any], count: int = 10) -> list[tuple[str, float]]:
         """The `count` words of highest cosine with a word (itself left out) or a vector, the nearest first.
 
-        Words of equal cosine come in row order. A row or query of zeros has cosine 0 with everything.
+        Exact: cosines are summed in float64, and no word is missing (`nearest.NearestRows`). Words of equal cosine come
+        in row order. A row or query of zeros has cosine 0 with everything.
         Raises UnknownWordError, or QueryError for a vector that is not `dim` finite numbers.
         """
-        if isinstance(query, str):
-            row = self.index.row(query)
-            return self._best(self._cosines(self.input_vectors[row]), count, leave_out=[row])
-        return self._best(self._cosines(self._checked(query)), count, leave_out=[])
+        return self.nearest_many([query], count)[0]
+
+    def nearest_many(
+        self, queries: Sequence[str | NDArray[Any]] | NDArray[Any], count: int = 10
+    ) -> list[list[tuple[str, float]]]:
+        """What `nearest` says of each of these words or vectors, in much less time than one by one.
+
+        queries: words, vectors, or an array of shape (Q, dim).
+        """
+        vectors, leave_out = self.questions(queries)
+        return [self.told(answer) for answer in self._rows.best(vectors, _positive(count), leave_out)]
+
+    def questions(
+        self, queries: Sequence[str | NDArray[Any]] | NDArray[Any]
+    ) -> tuple[NDArray[np.float32], list[list[int]]]:
+        """The vectors that words and vectors ask about, shape (Q, dim), and the rows that are no answer to each."""
+        if isinstance(queries, str):
+            raise QueryError(f"nearest_many takes a list of words or vectors: give [{queries!r}], or ask nearest.")
+        vectors, leave_out = np.empty((len(queries), self.dim), np.float32), []
+        for place, query in enumerate(queries):
+            row = self.index.row(query) if isinstance(query, str) else None
+            vectors[place] = self._checked(query) if row is None else self.input_vectors[row]
+            leave_out.append([] if row is None else [row])
+        return vectors, leave_out
+
+    def told(self, answer: Answer) -> list[tuple[str, float]]:
+        """Rows and cosines as words and cosines."""
+        return [(self.index[row], cosine) for row, cosine in zip(*map(np.ndarray.tolist, answer), strict=True)]
 
     def analogy(self, a: str, b: str, c: str, count: int = 10, method: str = "add") -> list[tuple[str, float]]:
         """Words d such that `a` is to `b` as `c` is to d, the best first, with their scores; never a, b or c.
@@ -155,16 +185,14 @@ class Embeddings:
         moved from [-1, 1] to [0, 1].
         """
         rows = [self.index.row(word) for word in (a, b, c)]
-        scores: NDArray[Any]
         if method == "add":
             unit_a, unit_b, unit_c = unit_rows(self.input_vectors[rows])
-            scores = self._cosines(unit_b - unit_a + unit_c)
-        elif method == "mul":
-            cos_a, cos_b, cos_c = (self._cosines(self.input_vectors[row]) / 2 + np.float32(0.5) for row in rows)
+            return self.told(self._rows.best((unit_b - unit_a + unit_c)[None], _positive(count), [rows])[0])
+        if method == "mul":
+            cos_a, cos_b, cos_c = self._rows.cosines(self.input_vectors[rows]) / 2 + np.float32(0.5)
             scores = cos_b * cos_c / (cos_a + np.float32(MULTIPLICATION_EPSILON))
-        else:
-            raise QueryError(f"analogy has no method {method!r}: give 'add' (3CosAdd) or 'mul' (3CosMul).")
-        return self._best(scores, count, leave_out=rows)
+            return self._best(scores, _positive(count), leave_out=rows)
+        raise QueryError(f"analogy has no method {method!r}: give 'add' (3CosAdd) or 'mul' (3CosMul).")
 
     def normalized(self) -> NDArray[np.float32]:
         """All input vectors at length 1, float32, shape (V, dim), read-only; rows of zeros stay zero. Made once."""
@@ -181,21 +209,9 @@ class Embeddings:
         """Write the input vectors in word2vec's text or binary format, as gensim and most other programs read it."""
         word2vec_format.save(Path(path), self.index.array, self.input_vectors, binary)
 
-    @cached_property
-    def _lengths(self) -> NDArray[np.float32]:
-        """Euclidean length of every row, 1 for rows of zeros so that it can divide; shape (V,)."""
-        lengths = np.empty(len(self), np.float32)
-        for rows in self._blocks():
-            lengths[rows] = row_lengths(self.input_vectors[rows])
-        return lengths
-
     def _blocks(self) -> Iterator[slice]:
         step = max(1, BLOCK_BYTES // max(1, 4 * self.dim))
         return (slice(start, start + step) for start in range(0, len(self), step))
-
-    def _cosines(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Cosine of every word with a vector, shape (V,)."""
-        return (self.input_vectors @ unit_rows(vector[None])[0]) / self._lengths
 
     def _checked(self, vector: NDArray[Any]) -> NDArray[np.float32]:
         checked = np.asarray(vector, np.float32)
@@ -207,8 +223,6 @@ class Embeddings:
         return checked
 
     def _best(self, scores: NDArray[Any], count: int, leave_out: list[int]) -> list[tuple[str, float]]:
-        if count < 1:
-            raise QueryError(f"count is {count}: ask for 1 word or more.")
         scores[np.isnan(scores)] = -np.inf  # of vectors that are not finite, in files from elsewhere
         scores[leave_out] = -np.inf
         count = min(count, len(scores) - len(set(leave_out)))
@@ -218,6 +232,12 @@ class Embeddings:
         rows = np.flatnonzero(scores >= least)
         best = rows[np.lexsort((rows, -scores[rows]))][:count]
         return [(self.index[int(row)], float(scores[row])) for row in best]
+
+
+def _positive(count: int) -> int:
+    if count < 1:
+        raise QueryError(f"count is {count}: ask for 1 word or more.")
+    return count
 
 
 def row_lengths(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -248,7 +268,8 @@ def _load_folder(folder: Path, mmap: bool, output_vectors: bool) -> dict[str, An
         mapped = {name: np.array(vectors) for name, vectors in mapped.items()}
     counts = np.from_dlpack(words.column("count"))  # Arrow's own to_numpy would import pandas where it is installed
     counts.flags.writeable = False  # it is the mapped file
-    return {"words": words.column("word"), "counts": counts, **mapped}
+    fingerprint = manifest["files"].get("input_vectors.npy", {}).get("sha256")
+    return {"words": words.column("word"), "counts": counts, "fingerprint": fingerprint, **mapped}
 
 
 def _map_words(path: Path, vocabulary: object) -> pa.RecordBatch:
