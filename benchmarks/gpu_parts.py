@@ -128,9 +128,12 @@ def part_check(bench: Bench) -> None:
     found = check(bench.kernels, bench.device, bench.tiny, FAILURES, lambda: bench.enough(20, "some methods of check"))
     bench.results["check"] = found
     wrong = [entry for entry in found if not entry["fine"]]
-    for variant in dict.fromkeys((e["kernels"], e["deterministic"], e["products"]) for e in found):
-        errors = [e["error"] for e in found if (e["kernels"], e["deterministic"], e["products"]) == variant]
-        print(f"check    {variant!s:<36} largest error {max(errors):.1e}")
+    largest: dict[tuple[Any, ...], float] = {}
+    for entry in found:
+        variant = tuple(entry[name] for name in ("objective", "kernels", "deterministic", "products"))
+        largest[variant] = max(entry["error"], largest.get(variant, 0.0))
+    for variant, error in largest.items():
+        print(f"check    {variant!s:<44} largest error {error:.1e}")
     print(f"check    {len(found) - len(wrong)} of {len(found)} fine")
     for entry in wrong:
         print(f"WRONG    {entry}")

@@ -349,7 +349,7 @@ def test_fused_kernels_are_taken_where_they_run_and_else_the_reason_is_told(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: "there" if installed else None)
     monkeypatch.setattr(gpu, "_try_triton", lambda: failure)
-    found, why = choose_kernels(Gpu("Z1", capability, 10, 5), depth, block)
+    found, why = choose_kernels(Gpu("Z1", capability, 10, 5), depth, block, "ns")
     assert found == kernels and reason in why
 
 
@@ -398,25 +398,12 @@ def plan_on(
     monkeypatch: pytest.MonkeyPatch,
     gpu_found: Gpu | str,
     wanted: str = "auto",
-    objective: str = "ns",
     **changes: Any,
 ) -> tuple[choice.Plan | None, str]:
     monkeypatch.setattr(choice, "find_gpu", lambda: gpu_found)
     monkeypatch.setattr(choice, "choose_kernels", lambda *given: ("torch", "Triton is not installed"))
     data = write_data(tmp_path, topic_sentences(400))
-    model = model_config(objective=objective)
-    return choice.plan_gpu(wanted, data, model, train_config(), replace(CUDA, **changes))
-
-
-@pytest.mark.parametrize("objective", ["hs", "softmax"])
-def test_other_objectives_train_on_the_cpu(objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu_found = Gpu("Z1", (9, 0), 9 * GIGABYTE, 8 * GIGABYTE)
-    plan, reason = plan_on(tmp_path, monkeypatch, gpu_found, "auto", objective)
-    assert plan is None and reason.endswith(f"NOT on the GPU that is here: model.objective is {objective}")
-    with pytest.raises(
-        ResourceError, match=f"model.objective {objective} trains on the CPU only, but run.device is cuda"
-    ):
-        plan_on(tmp_path, monkeypatch, gpu_found, "cuda", objective)
+    return choice.plan_gpu(wanted, data, model_config(), train_config(), replace(CUDA, **changes))
 
 
 def test_the_plan_says_device_memory_kernels_and_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -457,12 +444,19 @@ def test_the_micro_batch_grows_until_words_meet_themselves() -> None:
     """1,000 words alike: two kept tokens are the same one with a chance of 1/1000."""
     tables = make_case(model_config(), train_config(), [[0]], np.ones(1000), np.ones(1000)).tables
     counts, train = np.full(1000, 7), train_config(batch_tokens=64)
-    assert choice.batch_for_gpu(train, CUDA, counts, tables).batch_tokens == 1184, "whole blocks below 1.2 * 1000"
-    assert choice.batch_for_gpu(replace(train, batch_tokens=6400), CUDA, counts, tables).batch_tokens == 6400
-    assert choice.batch_for_gpu(train, replace(CUDA, batch_tokens=130), counts, tables).batch_tokens == 128
+    assert choice.batch_for_gpu(model_config(), train, CUDA, counts, tables).batch_tokens == 1184, (
+        "whole blocks below 1.2 * 1000"
+    )
+    assert (
+        choice.batch_for_gpu(model_config(), replace(train, batch_tokens=6400), CUDA, counts, tables).batch_tokens
+        == 6400
+    )
+    assert (
+        choice.batch_for_gpu(model_config(), train, replace(CUDA, batch_tokens=130), counts, tables).batch_tokens == 128
+    )
     counts = np.full(10**6, 7)
     tables = make_case(model_config(), train_config(), [[0]], np.ones(10**6), np.ones(10**6)).tables
-    assert choice.batch_for_gpu(train, CUDA, counts, tables).batch_tokens == choice.LARGEST_BATCH
+    assert choice.batch_for_gpu(model_config(), train, CUDA, counts, tables).batch_tokens == choice.LARGEST_BATCH
 
 
 def test_a_planned_training_runs_through_and_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

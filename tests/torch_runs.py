@@ -22,7 +22,8 @@ def run_torch(
 ) -> Result:
     """One epoch of the torch engine over the shard, segment after segment; as `tests.engine.run_engine`."""
     engine = TorchEngine(
-        case.model, case.train, case.tables, case.seed, device=device, segment_tokens=segment_tokens, **options
+        *(case.model, case.train, case.tables, case.seed),
+        **{"device": device, "segment_tokens": segment_tokens, "paths": case.paths, **options},
     )
     total = np.zeros(2)
     rows, dim = engine.layout.nothing, case.model.dim

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from wordlab.config import CudaConfig, ModelConfig, TrainConfig
 from wordlab.errors import ResourceError
+from wordlab.huffman import Paths
 from wordlab.machine import in_units
 from wordlab.torch_engine.engine import SEGMENT_TOKENS, TorchEngine, description_of, engine_bytes
 from wordlab.torch_engine.feeding import AHEAD, Feed, feed_bytes
@@ -72,13 +73,6 @@ def plan_gpu(
 
     wanted: run.device, auto or cuda. Raises ResourceError where the GPU is too small, or `cuda` cannot be had.
     """
-    if model.objective != "ns":
-        if wanted == "cuda":
-            raise ResourceError(
-                f"params.yaml: model.objective {model.objective} trains on the CPU only, but run.device is cuda. "
-                "Set run.device to auto or cpu, for instance: dvc exp run -S run.device=cpu"
-            )
-        return None, f"training on the CPU, and NOT on the GPU that is here: model.objective is {model.objective}"
     if model.subwords.units != "none":
         if wanted == "cuda":
             raise ResourceError(
@@ -89,7 +83,7 @@ def plan_gpu(
     gpu = find_gpu()
     if isinstance(gpu, Gpu):
         first = fit_to_vocabulary(train, data.vocab.counts, data.tables)
-        train = batch_for_gpu(train, cuda, data.vocab.counts, data.tables)
+        train = batch_for_gpu(model, train, cuda, data.vocab.counts, data.tables)
         train = fit_to_vocabulary(train, data.vocab.counts, data.tables)
         plan = make_plan(gpu, data, model, train, first.batch_tokens, cuda)
         return plan, plan.reason
@@ -101,16 +95,21 @@ def plan_gpu(
     return None, f"training on the CPU, and NOT on the GPU that is here: {gpu}"
 
 
-def batch_for_gpu(train: TrainConfig, cuda: CudaConfig, counts: NDArray[np.int64], tables: Tables) -> TrainConfig:
+def batch_for_gpu(
+    model: ModelConfig, train: TrainConfig, cuda: CudaConfig, counts: NDArray[np.int64], tables: Tables
+) -> TrainConfig:
     """`train` with the micro-batch for a GPU: cuda.batch_tokens, or as many tokens as do no harm.
 
     Words that meet themselves in a micro-batch are what costs quality (docs/LOG.md): their expected number is
-    batch_tokens * sum of p^2, p a word's share of the kept tokens. Never fewer than train.batch_tokens.
+    batch_tokens * sum of p^2, p a word's share of the kept tokens. Never fewer than train.batch_tokens. That rule was
+    found for negative sampling. Where all words share rows, which the top of a tree is and every row of full softmax,
+    it says nothing, and train.batch_tokens is taken.
     """
     kept = counts * tables.keep_probability.astype(np.float64)
     share = kept / kept.sum()
     harmless = int(SAME_WORD_TOKENS / float((share**2).sum()))
-    size = cuda.batch_tokens or max(train.batch_tokens, min(harmless, LARGEST_BATCH))
+    most = min(harmless, LARGEST_BATCH) if model.objective == "ns" else 0
+    size = cuda.batch_tokens or max(train.batch_tokens, most)
     blocks = max(1, size // train.block_tokens)
     return dataclasses.replace(train, batch_tokens=blocks * train.block_tokens)
 
@@ -120,11 +119,12 @@ def make_plan(
 ) -> Plan:
     """Kernels and memory. train: with its micro-batch fitted. Raises ResourceError where the GPU is too small."""
     layout = Layout.of(model, train, len(data.vocab), cuda.products)
-    kernels, reason = choose_kernels(gpu, layout.depth, max(layout.block_tokens, layout.context))
+    kernels, reason = choose_kernels(gpu, layout.depth, max(layout.block_tokens, layout.context), model.objective)
     if kernels == "torch" and cuda.products == "tf32x3":
         layout = dataclasses.replace(layout, products="float32")
     shard_tokens = [shard.num_tokens for shard in data.corpus.shards]
-    engine = engine_bytes(layout, SEGMENT_TOKENS, kernels, cuda.deterministic) + SPARE_BYTES
+    paths = paths_of(data, model)
+    engine = engine_bytes(layout, SEGMENT_TOKENS, kernels, cuda.deterministic, paths) + SPARE_BYTES
     resident = engine + feed_bytes(shard_tokens, SEGMENT_TOKENS, True) <= gpu.free_bytes
     need = engine + feed_bytes(shard_tokens, SEGMENT_TOKENS, resident)
     if need > gpu.free_bytes:
@@ -143,6 +143,11 @@ def make_plan(
     return Plan(gpu.name, layout, train, first_batch_tokens, kernels, cuda.deterministic, resident, need, sentence)
 
 
+def paths_of(data: TrainingData, model: ModelConfig) -> Paths | None:
+    """The words' paths, for hierarchical softmax."""
+    return Paths.of_counts(data.vocab.counts) if model.objective == "hs" else None
+
+
 def open_engine(plan: Plan, data: TrainingData, model: ModelConfig, seed: int) -> TorchEngine:
     """Allocate what was planned."""
     device = torch.device(DEVICE)
@@ -159,4 +164,5 @@ def open_engine(plan: Plan, data: TrainingData, model: ModelConfig, seed: int) -
         segment_tokens=SEGMENT_TOKENS,
         feed=feed,
         first_batch_tokens=plan.first_batch_tokens,
+        paths=paths_of(data, model),
     )

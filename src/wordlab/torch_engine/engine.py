@@ -16,11 +16,14 @@ from torch import Tensor
 
 from wordlab.config import ModelConfig, TrainConfig
 from wordlab.errors import ArtifactError
+from wordlab.torch_engine.bags import Bags
 from wordlab.torch_engine.draws import alias_table, initial_vectors, keep_thresholds
+from wordlab.torch_engine.eager import EagerRunner, eager_bytes
 from wordlab.torch_engine.feeding import Feed
-from wordlab.torch_engine.layout import Layout, Products, Tables
+from wordlab.torch_engine.layout import Layout, Paths, Products, Tables
 from wordlab.torch_engine.runners import UNROLL, Runner, TritonRunner
 from wordlab.torch_engine.segments import Drawing, cut_into_blocks
+from wordlab.torch_engine.tree import Tree
 
 if TYPE_CHECKING:  # it imports Arrow, which a machine with a GPU may lack
     from wordlab.subwords import Subwords
@@ -52,12 +55,14 @@ class TorchEngine:
         feed: Feed | None = None,
         first_batch_tokens: int = 0,
         dtype: torch.dtype = torch.float32,
+        paths: Paths | None = None,
     ) -> None:
         """Start from random input rows and zero output rows.
 
         kernels: "torch" or "triton".   feed: brings the ids of a corpus; without it they are copied when asked for.
         first_batch_tokens: micro-batch of the warm-up, in which larger ones diverge (docs/LOG.md); 0: no warm-up.
         dtype: float64 makes an exact witness of the torch kernels.
+        paths: of the vocabulary's Huffman tree; model.objective hs needs it.
         """
         self.model, self.train, self.seed = model, train, seed
         self.device, self.segment_tokens = torch.device(device), segment_tokens
@@ -70,15 +75,23 @@ class TorchEngine:
         thresholds = keep_thresholds(tables.keep_probability)
         on_device = [torch.from_numpy(array).to(self.device) for array in (thresholds, accept, alias)]
         self._drawing = Drawing(seed, *on_device)
-        kind = TritonRunner if kernels == "triton" else Runner
-        self.runner = kind(layout, self.table, segment_tokens, deterministic)
+        self._bags = None if layout.objective == "ns" else Bags(layout, self.table)
+        self._tree = Tree(paths, layout, self.table) if paths is not None else None
+        self.runner = self._open_runner(layout, kernels, deterministic)
         first_layout = dataclasses.replace(layout, batch_blocks=warm_up_blocks(layout, first_batch_tokens))
         self._first_runner = self.runner
         if first_layout != layout:
-            self._first_runner = kind(first_layout, self.table, segment_tokens, deterministic)
+            self._first_runner = self._open_runner(first_layout, kernels, deterministic)
         self._feed = feed
         name = torch.cuda.get_device_name(self.device) if self.table.is_cuda else "cpu"
         self.description = description_of(layout, name, kernels, deterministic, segment_tokens, first_batch_tokens)
+
+    def _open_runner(self, layout: Layout, kernels: str, deterministic: bool) -> Runner | EagerRunner:
+        if self._bags is not None:
+            assert kernels == "torch", "the fused kernels are for negative sampling, see gpu.choose_kernels"
+            return EagerRunner(layout, self.table, deterministic, self._bags, self._tree)
+        kind = TritonRunner if kernels == "triton" else Runner
+        return kind(layout, self.table, self.segment_tokens, deterministic)
 
     def train_segment(
         self,
@@ -108,7 +121,7 @@ class TorchEngine:
         read = epoch * tokens_total + position + size * (np.arange(batches) / batches)
         return runner.run(blocks, self._rates(read, tokens_total).astype(np.float32))
 
-    def _runner_at(self, tokens_read: int, tokens_total: int) -> Runner:
+    def _runner_at(self, tokens_read: int, tokens_total: int) -> Runner | EagerRunner:
         """The runner of the segment that begins after `tokens_read` tokens: of the warm-up, or of the rest."""
         warm_up = max(WARM_UP_TOKENS, int(WARM_UP_SHARE * self.train.epochs * tokens_total))
         return self._first_runner if tokens_read < warm_up else self.runner
@@ -217,13 +230,18 @@ def description_of(
     }
 
 
-def engine_bytes(layout: Layout, segment_tokens: int, kernels: str, deterministic: bool) -> int:
+def engine_bytes(
+    layout: Layout, segment_tokens: int, kernels: str, deterministic: bool, paths: Paths | None = None
+) -> int:
     """Device memory that an engine takes, the corpus aside: tables, a segment, a micro-batch, rounded up."""
     row = 4 * layout.depth
-    table = layout.table_rows * (row + (4 if kernels == "torch" else 8)) + 20 * layout.vocab_size
+    drawing = 20 * layout.vocab_size
     blocks = layout.blocks_of(segment_tokens) + UNROLL * layout.batch_blocks
     places = blocks * layout.block_rows
     segment = 100 * segment_tokens + 12 * places + 12 * blocks * layout.block_tokens
+    if layout.objective != "ns":
+        return layout.table_rows * row + drawing + segment + eager_bytes(layout, deterministic, paths)
+    table = layout.table_rows * (row + (4 if kernels == "torch" else 8)) + drawing
     if deterministic:
         segment += (60 if kernels == "torch" else 40) * places
     # plain torch keeps rows, both sums of steps, and their copies in float64 or int64

@@ -3,10 +3,11 @@
 Letters in names and shapes, as in kernels/layout.py:
     B   targets of a block        W   window        C   context positions, B + 2W        N   noise words of a block
     P   padding rows: 1 with window_edges: pad, else 0        R   rows that a block moves: B + C + P + N
-    D   depth
+    D   depth                     T   targets of a micro-batch, all blocks' together
 
 Rows of the table: 0..V-1 input vectors, V padding as input, V+1..2V output vectors, 2V+1 padding as output. Row 2V+2 is
-`nothing`: zeros, read where there is no token and moved by zeros only, so that no kernel has to leave out a place.
+`nothing`: zeros, read where there is no token and moved by zeros only, so that no kernel has to leave out a place. In
+hierarchical softmax the output rows are those of inner nodes, V+1..2V-1.
 
 The rows of a block, in this order (R,):
     skip-gram   targets as input · context as output · padding as output · noise words as output
@@ -40,10 +41,27 @@ class Tables(Protocol):
     def noise_probability(self) -> NDArray[np.float64]: ...
 
 
+class Paths(Protocol):
+    """What `wordlab.huffman.Paths` has; that module needs numba."""
+
+    @property
+    def start(self) -> NDArray[np.int64]: ...
+
+    @property
+    def node(self) -> NDArray[np.int32]: ...
+
+    @property
+    def code(self) -> NDArray[np.int32]: ...
+
+    @property
+    def longest(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class Layout:
     """All numbers of a run that its kernels need."""
 
+    objective: Literal["ns", "hs", "softmax"]
     cbow: bool
     undivided: bool
     """cbow_gradient: word2vec."""
@@ -52,6 +70,7 @@ class Layout:
     negatives: int
     block_tokens: int
     noise_words: int
+    """Noise words of a block; 0 but in negative sampling."""
     batch_blocks: int
     """Blocks in one micro-batch."""
     damping: float
@@ -62,13 +81,14 @@ class Layout:
     @classmethod
     def of(cls, model: ModelConfig, train: TrainConfig, vocab_size: int, products: Products) -> Layout:
         return cls(
+            objective=model.objective,
             cbow=model.arch == "cbow",
             undivided=model.cbow_gradient == "word2vec",
             window_edges=model.window_edges,
             window=model.window,
             negatives=model.negatives,
             block_tokens=train.block_tokens,
-            noise_words=getattr(train.block_negatives, model.arch),
+            noise_words=getattr(train.block_negatives, model.arch) if model.objective == "ns" else 0,
             batch_blocks=train.batch_tokens // train.block_tokens,
             damping=train.damping,
             dim=model.dim,
@@ -99,8 +119,23 @@ class Layout:
         return self.noise_at + self.noise_words
 
     @property
+    def input_entries(self) -> slice:
+        """Those of a block's rows that are input rows."""
+        return slice(self.block_tokens, self.noise_at) if self.cbow else slice(0, self.block_tokens)
+
+    @property
+    def input_width(self) -> int:
+        """Input rows of a block."""
+        return self.input_entries.stop - self.input_entries.start
+
+    @property
     def batch_rows(self) -> int:
         return self.batch_blocks * self.block_rows
+
+    @property
+    def batch_tokens(self) -> int:
+        """T"""
+        return self.batch_blocks * self.block_tokens
 
     @property
     def depth(self) -> int:

@@ -48,6 +48,13 @@ def _inside(windows: Tensor, layout: Layout, dtype: torch.dtype) -> tuple[Tensor
     return inside.to(dtype), (high - low).to(dtype), missing.to(dtype)
 
 
+def bag_shares(windows: Tensor, layout: Layout, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """CBOW's bags as numbers, (b, C + P, B): how often an entry is in the bag of a target; and divided by its size."""
+    inside, pairs, missing = _inside(windows, layout, dtype)
+    members = torch.cat([inside, missing], dim=1) if layout.padding else inside
+    return members, members / (pairs + missing).clamp(min=1)
+
+
 def _skipgram(gathered: Tensor, rows: Tensor, windows: Tensor, lr: Tensor, layout: Layout) -> Updates:
     """Each target's input row against the output rows of its context, the padding row, and the noise words."""
     size, noise_at = layout.block_tokens, layout.noise_at
@@ -57,10 +64,10 @@ def _skipgram(gathered: Tensor, rows: Tensor, windows: Tensor, lr: Tensor, layou
     same = rows[:, noise_at:, None] == rows[:, None, size : size + layout.context]
     noise = layout.share * (pairs + missing - torch.bmm(same.to(inside.dtype), inside))
 
-    scores = _product(outputs, hidden.transpose(1, 2), layout)
+    scores = matrix_product(outputs, hidden.transpose(1, 2), layout)
     true_weight = torch.cat([true_pairs, torch.zeros_like(noise)], dim=1)
     residual, bend, loss = _residuals(scores, true_weight, torch.cat([true_pairs, noise], dim=1), lr)
-    steps = [_product(residual.transpose(1, 2), outputs, layout), _product(residual, hidden, layout)]
+    steps = [matrix_product(residual.transpose(1, 2), outputs, layout), matrix_product(residual, hidden, layout)]
     norms = gathered.square().sum(dim=2)
     curvature = [
         torch.bmm(norms[:, None, size:], bend).squeeze(1),
@@ -73,23 +80,25 @@ def _cbow(gathered: Tensor, rows: Tensor, windows: Tensor, lr: Tensor, layout: L
     """The mean of each window's input rows against the output rows of the target and of the noise words."""
     size, noise_at = layout.block_tokens, layout.noise_at
     targets, bag, noise = gathered[:, :size], gathered[:, size:noise_at], gathered[:, noise_at:]
-    inside, pairs, missing = _inside(windows, layout, gathered.dtype)
-    members = torch.cat([inside, missing], dim=1) if layout.padding else inside
-    mean = members / (pairs + missing).clamp(min=1)
-    hidden = _product(mean.transpose(1, 2), bag, layout)
+    members, mean = bag_shares(windows, layout, gathered.dtype)
+    hidden = matrix_product(mean.transpose(1, 2), bag, layout)
 
-    has_bag = (pairs > 0).to(gathered.dtype)
+    has_bag = (windows[:, 1:2] > windows[:, :1]).to(gathered.dtype)
     other = rows[:, noise_at:, None] != rows[:, None, :size]
     noise_weight = layout.share * has_bag * other.to(gathered.dtype)
     true_score = (hidden * targets).sum(dim=2)[:, None, :]
-    scores = torch.cat([true_score, _product(noise, hidden.transpose(1, 2), layout)], dim=1)
+    scores = torch.cat([true_score, matrix_product(noise, hidden.transpose(1, 2), layout)], dim=1)
     true_weight = torch.cat([has_bag, torch.zeros_like(noise_weight)], dim=1)
     residual, bend, loss = _residuals(scores, true_weight, torch.cat([has_bag, noise_weight], dim=1), lr)
 
     true_residual = residual[:, 0, :, None]
-    gradient = true_residual * targets + _product(residual[:, 1:].transpose(1, 2), noise, layout)
+    gradient = true_residual * targets + matrix_product(residual[:, 1:].transpose(1, 2), noise, layout)
     bag_share = members if layout.undivided else mean
-    steps = [true_residual * hidden, _product(bag_share, gradient, layout), _product(residual[:, 1:], hidden, layout)]
+    steps = [
+        true_residual * hidden,
+        matrix_product(bag_share, gradient, layout),
+        matrix_product(residual[:, 1:], hidden, layout),
+    ]
     hidden_norm = hidden.square().sum(dim=2)
     norms = gathered.square().sum(dim=2)
     hidden_bend = bend[:, 0] * norms[:, :size] + torch.bmm(norms[:, None, noise_at:], bend[:, 1:]).squeeze(1)
@@ -113,7 +122,7 @@ def _residuals(scores: Tensor, true_weight: Tensor, weight: Tensor, lr: Tensor) 
     return residual, bend, torch.stack([loss, weight.sum(dtype=torch.float64)])
 
 
-def _product(a: Tensor, b: Tensor, layout: Layout) -> Tensor:
+def matrix_product(a: Tensor, b: Tensor, layout: Layout) -> Tensor:
     """a @ b for every block, as `products` says. float32 and tf32 differ by a switch of torch that the engine sets."""
     if layout.products == "bf16":
         return torch.bmm(a.bfloat16(), b.bfloat16()).to(a.dtype)

@@ -1,0 +1,100 @@
+"""Micro-batches launched one by one: hierarchical softmax and full softmax.
+
+What these do depends on the words of a micro-batch: a path has as many nodes as it has. So there is no CUDA graph,
+which wants to know all shapes beforehand: a micro-batch takes some hundred launches and waits for the device a few
+times.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wordlab.torch_engine.bags import Bags, Hidden, Inputs
+from wordlab.torch_engine.layout import Blocks, Layout, Paths
+from wordlab.torch_engine.predictions import predictions_of
+from wordlab.torch_engine.softmax import chunk_words, predict
+from wordlab.torch_engine.sums import Sums
+from wordlab.torch_engine.tree import STRETCH_NUMBERS, Tree, decide
+
+
+class EagerRunner:
+    """All micro-batches of a segment, one after the other."""
+
+    def __init__(self, layout: Layout, table: Tensor, deterministic: bool, bags: Bags, tree: Tree | None) -> None:
+        """table: (layout.table_rows, depth), moved in place.   tree: for hierarchical softmax."""
+        self.layout, self.table, self.deterministic = layout, table, deterministic
+        self._bags, self._tree = bags, tree
+
+    def run(self, blocks: Blocks, rates: NDArray[np.float32]) -> tuple[float, float]:
+        """Train on all micro-batches of a segment. rates: learning rate of each, (batches,).
+
+        Returns the weighted sum of losses and the sum of weights. Waits for the device.
+        """
+        size, lr = self.layout.batch_blocks, torch.from_numpy(rates).to(self.table)
+        losses = [
+            self._micro_batch(rows, windows, lr[number])
+            for number, (rows, windows) in enumerate(
+                zip(blocks.rows.split(size), blocks.windows.split(size), strict=True)
+            )
+        ]
+        loss, weight = torch.stack(losses).sum(dim=0).tolist()
+        return loss, weight
+
+    def _micro_batch(self, rows: Tensor, windows: Tensor, lr: Tensor) -> Tensor:
+        """rows (b, R), windows (b, 3, B): see Blocks. Returns float64 (2,): sum of losses, sum of weights."""
+        inputs = self._bags.inputs(rows)
+        hidden = self._bags.hidden(inputs, windows)
+        if self._tree is None:
+            return self._softmax(rows, windows, inputs, hidden, lr)
+        return self._hierarchical(self._tree, rows, windows, inputs, hidden, lr)
+
+    def _hierarchical(
+        self, tree: Tree, rows: Tensor, windows: Tensor, inputs: Inputs, hidden: Hidden, lr: Tensor
+    ) -> Tensor:
+        predictions = predictions_of(rows, windows, self.layout)
+        depth = self.layout.depth
+        nodes = (decisions.row for decisions in tree.stretches(predictions, depth))
+        moved = self._bags.places.number(itertools.chain([inputs.rows], nodes))
+        sums = Sums(len(moved), self.table, self.deterministic)
+        of_hidden = Sums(len(hidden.vectors), self.table, self.deterministic)
+        loss = torch.zeros(2, dtype=torch.float64, device=self.table.device)
+        for decisions in tree.stretches(predictions, depth):
+            loss += decide(self.table, hidden.vectors, decisions, lr, self._bags.places, sums, of_hidden)
+        steps, curvature = (total.to(self.table.dtype) for total in of_hidden.totals())
+        self._bags.add_steps(sums, inputs, hidden, steps, curvature)
+        sums.move(self.table, moved, self.layout.damping)
+        return loss
+
+    def _softmax(self, rows: Tensor, windows: Tensor, inputs: Inputs, hidden: Hidden, lr: Tensor) -> Tensor:
+        predictions = predictions_of(rows, windows, self.layout)
+        steps, curvature, loss = predict(self.table, hidden.vectors, predictions, lr, self.layout)
+        moved = self._bags.places.number([inputs.rows])
+        sums = Sums(len(moved), self.table, self.deterministic)
+        self._bags.add_steps(sums, inputs, hidden, steps, curvature)
+        sums.move(self.table, moved, self.layout.damping)
+        return loss
+
+
+def eager_bytes(layout: Layout, deterministic: bool, paths: Paths | None) -> int:
+    """Device memory of a micro-batch and of what it looks up, the table aside; rounded up."""
+    targets, entries = layout.batch_tokens, layout.batch_blocks * layout.input_width
+    predictions = targets * (1 if layout.cbow else 2 * layout.window + 1)
+    longest, decisions = (paths.longest, len(paths.node)) if paths is not None else (0, 0)
+    moved = min(entries, layout.vocab_size + 2) + min(predictions * longest, layout.vocab_size)
+    # a sum, its total, the total damped and rounded, and the row it is added to
+    numbers = (36 if deterministic else 20) * moved + (32 if deterministic else 16) * (targets + entries)
+    size = numbers * layout.depth
+    if paths is not None:
+        stretch = min(predictions * longest, max(1, STRETCH_NUMBERS // layout.depth))
+        size += stretch * ((40 if deterministic else 24) * layout.depth + 48)
+    else:
+        chunk = chunk_words(layout)
+        size += chunk * (24 * targets + 16 * layout.depth) + 20 * targets * -(-layout.vocab_size // chunk)
+    shares = 16 * entries * layout.block_tokens if layout.cbow else 0
+    lists = 9 * layout.table_rows + 8 * (layout.vocab_size + 1) + 9 * decisions
+    return size + shares + lists + 80 * predictions
