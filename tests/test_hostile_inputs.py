@@ -407,7 +407,13 @@ def test_any_evaluation_set_is_read_or_refused(tmp_path_factory: Any, format: st
         assert len(str(error)) < 1000
 
 
-@pytest.mark.parametrize("data", [b"", b"junk", b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x03\x0a\x01a"])
+UNKNOWN_AND_TWICE_A_BROKEN_PIECE = b"\x0a\x09\x0a\x05<unk>\x18\x02" + 2 * b"\x0a\x07\x0a\x05\xe2land"
+"""The library quotes the piece when it complains, and its complaint is then no text."""
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"junk", b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x03\x0a\x01a", UNKNOWN_AND_TWICE_A_BROKEN_PIECE]
+)
 def test_what_is_no_sentencepiece_model_is_told(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(ArtifactError, match=r"is no sentencepiece model: .* Run: dvc repro tokenize"):
         load_pieces(file_of(tmp_path, data))

@@ -133,7 +133,7 @@ def load_pieces(path: Path) -> sentencepiece.SentencePieceProcessor:
     """
     try:
         return sentencepiece.SentencePieceProcessor(model_file=str(path))
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, UnicodeDecodeError) as error:  # the last: its message quotes bytes of the file
         raise ArtifactError(f"{path} is no sentencepiece model: {error}. Run: dvc repro tokenize") from None
 
 
