@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -30,6 +31,12 @@ def test_what_was_left_out_is_told_by_reason(capsys: pytest.CaptureFixture[str])
         (StoppedError(signal.SIGTERM, "stopped at 3 %"), 143, "stopped at 3 %"),
         (StoppedError(signal.SIGINT, "stopped at 3 %"), 130, "stopped at 3 %"),
         (KeyboardInterrupt(), 130, "stopped from the keyboard"),
+        (OSError(errno.EIO, "Input/output error", "data/x"), 1, f"error: data/x: Input/output error. {stage.ADVICE}"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            1,
+            f"error: a file: No space left on device. {stage.ADVICE}",
+        ),
     ],
 )
 def test_a_stage_that_fails_or_is_stopped_says_so_in_one_line(
@@ -44,6 +51,12 @@ def test_a_stage_that_fails_or_is_stopped_says_so_in_one_line(
         run_stage(main)
     assert end.value.code == status
     assert capsys.readouterr().err == f"\n{shown}\n"
+
+
+def test_a_mistake_of_ours_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    with pytest.raises(FileNotFoundError):
+        run_stage(lambda: Path("no/such/file").read_bytes())
 
 
 def test_a_signal_is_noted_and_the_handlers_before_come_back() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -19,6 +20,11 @@ from wordlab.parent import GONE, follow_parent
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that ask a stage to stop: Ctrl-C, a scheduler or a DVC that has gone, a terminal that has closed."""
+DISK_TROUBLE = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ESTALE)
+"""Errors that come from the machine and not from us, wherever they are met."""
+ADVICE = (
+    "The disk or its permissions refuse it. See to that, then run the same again: what is half-written is not used."
+)
 SAME_STOP_SECONDS = 10.0
 """A second SIGTERM or SIGHUP within this time counts as the first: a scheduler's goes to every process of a job, so
 that DVC ends too, whose end is another SIGTERM for its stage."""
@@ -43,6 +49,10 @@ def run_stage(main: Callable[[], None]) -> None:
         main()
     except WordlabError as error:
         _end(f"error: {error}", 1)
+    except OSError as error:
+        if error.errno not in DISK_TROUBLE:
+            raise
+        _end(f"error: {error.filename or 'a file'}: {error.strerror}. {ADVICE}", 1)
     except StoppedError as stop:
         _end(str(stop), 128 + stop.number)
     except KeyboardInterrupt:
