@@ -1,6 +1,6 @@
 """Speed, quality and preprocessing against peers, and whether they reach what they must.
 
-    python -m benchmarks.bench [preprocessing | speed | quality | all] [options]        default: all
+    python -m benchmarks.bench [preprocessing | speed | quality | methods | all] [options]        default: all
 
 Needs the outputs of `make run`. Writes benchmarks/results/<benchmark>.json; ends with status 1 where a target is
 missed. docs/benchmarks.md says what the timers enclose.
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import preprocessing, quality, speed
+from benchmarks import methods, preprocessing, quality, speed
 from benchmarks.corpus import BenchCorpus
 from benchmarks.jobs import BenchmarkError
 from benchmarks.models import TRAINING_SOURCES, Evaluator, sources
@@ -25,6 +25,9 @@ from wordlab.config import Params, load_params
 from wordlab.errors import WordlabError
 from wordlab.machine import provenance
 from wordlab.stage import available_cores, run_stage
+
+METHOD_SEEDS = 3
+"""Seeds of `methods` at most: fastText takes half an hour for one."""
 
 
 def main() -> None:
@@ -103,6 +106,20 @@ def run_speed(options: argparse.Namespace, params: Params) -> dict[str, Any]:
     return {"corpus": describe(corpus, params), **speed.summarize(rounds, params)}
 
 
+def run_methods(options: argparse.Namespace, params: Params) -> dict[str, Any]:
+    """Subwords and hierarchical softmax beside fastText and gensim: rounds of all, then models of some seeds."""
+    corpus = BenchCorpus.open(options.vocab, options.encode, params.vocab)
+    text = corpus.write_text(options.scratch)
+    rounds = methods.run_rounds(corpus, text, params, options.rounds)
+    evaluator, seeds = Evaluator.open(options.download, params), min(options.seeds, METHOD_SEEDS)
+    models = methods.train_models(corpus, text, params, evaluator, options.scratch, seeds, options.processes)
+    return {
+        "corpus": describe(corpus, params),
+        **methods.model_parameters(params),
+        **methods.summarize(rounds, models),
+    }
+
+
 def run_preprocessing(options: argparse.Namespace, params: Params) -> dict[str, Any]:
     """Interleaved rounds from text to encoded shards."""
     tasks = preprocessing.make_tasks(options.download, options.tokenize, options.scratch, params)
@@ -126,6 +143,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace, Params], dict[str, Any] | No
     "preprocessing": run_preprocessing,
     "speed": run_speed,
     "quality": run_quality,
+    "methods": run_methods,
 }
 
 

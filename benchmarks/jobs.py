@@ -24,6 +24,7 @@ from wordlab.errors import WordlabError
 
 ROOT = Path(__file__).parents[1]
 READY = "ready"
+ProgramName = Literal["ours", "gensim", "fasttext", "racing"]
 LEAVE_SECONDS = 60
 """A worker that has reported must have ended after this time."""
 ARCHITECTURES: tuple[Literal["skipgram"], Literal["cbow"]] = ("skipgram", "cbow")
@@ -39,7 +40,7 @@ class BenchmarkError(WordlabError):
 class Job:
     """What one process is to do. Paths are absolute."""
 
-    program: Literal["ours", "gensim", "racing"]
+    program: ProgramName
     model: ModelConfig
     train: TrainConfig
     sampling: VocabConfig
@@ -92,7 +93,7 @@ class Measured:
 
 
 def make_job(
-    program: Literal["ours", "gensim", "racing"],
+    program: ProgramName,
     arch: Literal["skipgram", "cbow"],
     params: Params,
     corpus: BenchCorpus,
@@ -103,12 +104,13 @@ def make_job(
     epochs: int | None = None,
     lr: float | None = None,
     save: Path | None = None,
+    **model: Any,
 ) -> Job:
-    """A job with the values of params.yaml, but for those given."""
+    """A job with the values of params.yaml, but for those given. model: values of its section `model`."""
     rates = params.train.lr if lr is None else dataclasses.replace(params.train.lr, **{arch: lr})
     return Job(
         program=program,
-        model=dataclasses.replace(params.model, arch=arch),
+        model=dataclasses.replace(params.model, arch=arch, **model),
         train=dataclasses.replace(params.train, lr=rates, epochs=epochs or params.train.epochs),
         sampling=params.vocab,
         seed=seed,

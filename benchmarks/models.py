@@ -29,7 +29,7 @@ from wordlab.embeddings import Embeddings
 from wordlab.evaluation import EvaluationSets, evaluate, load_evaluation_sets
 
 PACKAGE = Path(wordlab.__file__).parent
-TRAINING_SOURCES = ("training.py", "sampling.py", "compiled.py", "vocab.py", "kernels")
+TRAINING_SOURCES = ("training.py", "sampling.py", "compiled.py", "vocab.py", "ngrams.py", "subwords.py", "kernels")
 EVALUATION_SOURCES = ("evaluation.py", "analogies.py", "similarity.py")
 
 
@@ -79,9 +79,11 @@ def model_key(job: Job, corpus: str) -> dict[str, Any]:
         "noise_power": job.sampling.noise_power,
     }
     model = dataclasses.asdict(job.model)
-    if job.program == "gensim":
+    if job.program != "ours":
         values = {name: model[name] for name in ("dim", "window", "negatives")}
-        return {**common, "version": importlib.metadata.version("gensim"), **values}
+        values |= {"objective": job.model.objective} if job.model.objective != "ns" else {}
+        values |= {"subwords": model["subwords"]} if job.model.subwords.units != "none" else {}
+        return {**common, "version": importlib.metadata.version(job.program), **values}
     train = {name: value for name, value in dataclasses.asdict(job.train).items() if name != "lr"}
     return {**common, "code": sources(TRAINING_SOURCES), "model": model, "train": train}
 

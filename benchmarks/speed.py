@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.corpus import BenchCorpus
-from benchmarks.jobs import Measured, make_job, run_together
+from benchmarks.jobs import Measured, ProgramName, make_job, run_together
 from benchmarks.targets import Median, Target
 from wordlab.config import Params
 from wordlab.machine import cpu_model
@@ -24,7 +24,7 @@ from wordlab.stage import available_cores, say
 class Program:
     """One line of the table."""
 
-    program: Literal["ours", "gensim", "racing"]
+    program: ProgramName
     arch: Literal["skipgram", "cbow"]
     threads: int
     epochs: int
@@ -162,7 +162,7 @@ def summarize(rounds: Sequence[Round], params: Params) -> dict[str, Any]:
         "tables": [_programs_table(programs, len(rounds), params), _ratios_table(found)],
         "rounds": [dict(r) for r in rounds],
     }
-    return _plain(result)
+    return as_plain(result)
 
 
 def ratios(rounds: Sequence[Round]) -> dict[str, dict[str, Median]]:
@@ -223,12 +223,12 @@ def _ratios_table(found: Mapping[str, Mapping[str, Median]]) -> dict[str, Any]:
     return {"title": None, "columns": columns, "rows": rows, "note": note}
 
 
-def _plain(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
     """Dataclasses -> dicts, all the way down."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _plain(dataclasses.asdict(value))
+        return as_plain(dataclasses.asdict(value))
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: as_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [as_plain(item) for item in value]
     return value

@@ -21,7 +21,12 @@ from wordlab.stage import run_stage
 
 Train = Callable[[], tuple[Measured, Any]]
 """Trains once; returns what it took and the input vectors, rows in the order of the vocabulary."""
-PROGRAMS = {"ours": "benchmarks.ours", "gensim": "benchmarks.peers", "racing": "benchmarks.racing_run"}
+PROGRAMS = {
+    "ours": "benchmarks.ours",
+    "gensim": "benchmarks.peers",
+    "fasttext": "benchmarks.fasttext_peer",
+    "racing": "benchmarks.racing_run",
+}
 """Program -> module with `prepare(job) -> Train`, imported only where it is measured."""
 
 
