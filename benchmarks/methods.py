@@ -26,6 +26,8 @@ from wordlab.statistics import spread
 NGRAMS = SubwordsConfig(units="characters", min_n=3, max_n=6, buckets=2_000_000)
 """fastText's own defaults."""
 SUBWORDS, TREE = {"subwords": NGRAMS}, {"objective": "hs"}
+SUBWORD_RATE = 0.05
+"""Ours with subwords: lower than for words alone (docs/LOG.md)."""
 FASTTEXT_RATE = 0.05
 """fastText's default for vectors of words."""
 
@@ -42,7 +44,7 @@ class Method:
 
 
 PLAIN = Method("ours skipgram", "ours", "skipgram")
-OURS = Method("ours skipgram, subwords", "ours", "skipgram", SUBWORDS)
+OURS = Method("ours skipgram, subwords", "ours", "skipgram", SUBWORDS, SUBWORD_RATE)
 FASTTEXT = Method("fastText skipgram", "fasttext", "skipgram", SUBWORDS, FASTTEXT_RATE)
 SPEED = (
     PLAIN,
