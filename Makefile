@@ -42,4 +42,6 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "setting up $(VENV): about 2 GB with the CPU build of torch, several more with the CUDA build; some minutes"
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[peers]' || \
+	  echo "without fastText, which is built here and needs g++ and Python's headers: tests that compare with it skip"
 	@touch $@

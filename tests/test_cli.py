@@ -191,7 +191,7 @@ def test_info_tells_what_a_word2vec_file_holds(project: Path, capsys: pytest.Cap
     cli.main(["export", "--format", form, "-o", "x"])
     capsys.readouterr()
     cli.main(["info", "x"])
-    assert capsys.readouterr().out == f"x: word2vec {form}\n  words: 5\n  dimensions: 3\n"
+    assert capsys.readouterr().out == f"x: word2vec's {form} format\n  words: 5\n  dimensions: 3\n"
 
 
 def test_info_on_nothing_says_what_to_do(

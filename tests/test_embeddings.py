@@ -305,7 +305,7 @@ def test_words_of_another_vocabulary_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_word2vec_file_cannot_be_mapped(tmp_path: Path) -> None:
-    random_model(3, 2).save_word2vec(tmp_path / "x.vec")
+    random_model(3, 2).save(tmp_path / "x.vec")
     with pytest.raises(QueryError, match=r"cannot be memory-mapped\. Load it without mmap=True"):
         Embeddings.load(tmp_path / "x.vec", mmap=True)
 

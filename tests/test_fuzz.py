@@ -25,7 +25,7 @@ def test_every_reader_stands_a_short_run() -> None:
     done = subprocess.run(command, cwd=ROOT, env=_environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
-    assert len(lines) >= 17 and all(line.endswith(" 0 findings") for line in lines), done.stdout
+    assert len(lines) >= 21 and all(line.endswith(" 0 findings") for line in lines), done.stdout
     assert all(int(line.split()[1].replace(",", "")) >= 5 for line in lines), done.stdout
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from wordlab.artifacts import MANIFEST, read_json, read_manifest
 from wordlab.config import load_params
 from wordlab.errors import ArtifactError
+from wordlab.formats.names import FORMATS
 from wordlab.machine import in_units
 from wordlab.stage import run_stage
 
@@ -81,16 +82,16 @@ def analogy(arguments: argparse.Namespace) -> None:
 
 
 def export(arguments: argparse.Namespace) -> None:
-    """Write a model in word2vec's text or binary format."""
-    folder = arguments.model or _default_model()
-    model = _open(folder)
-    output = arguments.output or Path(export_name(folder, binary=arguments.format == "binary"))
-    model.save_word2vec(output, binary=arguments.format == "binary")
+    """Write a model, or a file in any format, in another format."""
+    path = arguments.model or _default_model()
+    model = _open(path, output_vectors=arguments.format == "fasttext")  # with which fastText could train on
+    output = arguments.output or Path(export_name(path, FORMATS[arguments.format].suffix))
+    model.save(output, arguments.format)
     print(f"{output}: {len(model):,} words, {model.dim} dimensions, {in_units(output.stat().st_size)}")
 
 
 def info(arguments: argparse.Namespace) -> None:
-    """Print what a folder of the pipeline or a word2vec file holds; without a path, what every stage has left."""
+    """Print what a folder of the pipeline or a file of vectors holds; without a path, what every stage has left."""
     paths = [arguments.path] if arguments.path else [*STAGE_FOLDERS, *sorted(MODELS.glob("seed-*"))]
     found = [path for path in paths if arguments.path or (path / MANIFEST).exists()]
     if not found:
@@ -126,9 +127,8 @@ def doctor(arguments: argparse.Namespace) -> None:
         raise SystemExit(1)
 
 
-def export_name(folder: Path, binary: bool = False) -> str:
+def export_name(folder: Path, suffix: str = ".vec") -> str:
     """File name that carries the configuration: enwik8-skipgram-ns-d100-w5-seed1.vec."""
-    suffix = ".bin" if binary else ".vec"
     if not folder.is_dir():
         return folder.stem + suffix
     manifest = read_manifest(folder, "train")
@@ -152,11 +152,13 @@ def _corpus_name(config: dict[str, Any]) -> str:
     return re.sub(r"[^\w-]+", "_", name) or "corpus"
 
 
-def _open(path: Path | None) -> Embeddings:
+def _open(path: Path | None, output_vectors: bool = False) -> Embeddings:
+    """A model folder, mapped, or a file. output_vectors: where the folder has them."""
     from wordlab.embeddings import Embeddings
 
     path = path or _default_model()
-    return Embeddings.load(path, mmap=path.is_dir())
+    there = output_vectors and (path / "output_vectors.npy").exists()
+    return Embeddings.load(path, mmap=path.is_dir(), output_vectors=there)
 
 
 def _default_model() -> Path:
@@ -207,11 +209,11 @@ def _flattened(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 
 
 def _describe_file(path: Path) -> list[str]:
-    from wordlab import word2vec_format
+    from wordlab.formats import registry
 
-    header, is_text = word2vec_format.describe(path)
-    kind = "text" if is_text else "binary"
-    return [f"{path}: word2vec {kind}", f"  words: {header.num_words:,}", f"  dimensions: {header.dim}"]
+    found, described = registry.describe(path)
+    lines = [f"{path}: {found.form}", f"  words: {described.num_words:,}", f"  dimensions: {described.dim}"]
+    return [*lines, *(f"  {name}: {text}" for name, text in described.more.items())]
 
 
 def _positive(text: str) -> int:
@@ -233,7 +235,7 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(command=command)
         if takes_model:
             added.add_argument(
-                "--model", type=Path, help="model folder or word2vec file (default: the first seed's in data/train)"
+                "--model", type=Path, help="model folder or file of vectors (default: the first seed's in data/train)"
             )
         return added
 
@@ -253,11 +255,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--count", type=_positive, default=10, help="answers to list (default: 10)")
     command.add_argument("--method", choices=("add", "mul"), default="add", help="3CosAdd (default) or 3CosMul")
 
-    command = add("export", export, "Write the vectors in word2vec's format, which most programs read.")
-    command.add_argument("--format", choices=("text", "binary"), default="text")
+    command = add("export", export, "Write the vectors in a format that other programs read (docs/formats.md).")
+    command.add_argument("--format", choices=FORMATS, default="text", help="default: text, which most programs read")
     command.add_argument("-o", "--output", type=Path, help="file (default: a name that carries the configuration)")
 
-    command = add("info", info, "What a model, a stage's folder or a word2vec file holds.", takes_model=False)
+    command = add("info", info, "What a model, a stage's folder or a file of vectors holds.", takes_model=False)
     command.add_argument("path", type=Path, nargs="?", help="default: everything the pipeline has left in data/")
 
     add("results", results, "The table of scores over all seeds.", takes_model=False)

@@ -22,9 +22,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from wordlab import word2vec_format
 from wordlab.artifacts import read_manifest
 from wordlab.errors import ArtifactError, QueryError
+from wordlab.formats import gensim_vectors, registry
+from wordlab.formats.contents import Contents
 from wordlab.machine import require_memory
 from wordlab.nearest import Answer, NearestRows
 from wordlab.shards import DICTIONARY_SCHEMA, map_batch
@@ -33,6 +34,8 @@ from wordlab.word_index import WordIndex
 
 if TYPE_CHECKING:
     from gensim.models import KeyedVectors
+
+    from wordlab.subword_vectors import SubwordVectors
 
 BLOCK_BYTES = 1 << 24
 """Rows are normalised this many bytes at a time, so that a mapped matrix never needs memory of its own size."""
@@ -53,6 +56,8 @@ class Embeddings:
     input_vectors: float32, shape (V, dim), C order; may be a read-only memory map.
     output_vectors: the same shape, or None.   counts: int64, shape (V,), occurrences in the corpus, or None.
     fingerprint: SHA-256 of the file with the input vectors, of a model folder; None for others.
+    subwords: what vectors of other words are made of, or None.   config: how the model was trained, in sections and
+    names of params.yaml, as far as it is known, or None.
     """
 
     def __init__(
@@ -62,6 +67,8 @@ class Embeddings:
         output_vectors: NDArray[np.float32] | None = None,
         counts: NDArray[np.int64] | None = None,
         fingerprint: str | None = None,
+        subwords: SubwordVectors | None = None,
+        config: dict[str, Any] | None = None,
     ) -> None:
         self.index = WordIndex(words)
         for name, vectors in (("input_vectors", input_vectors), ("output_vectors", output_vectors)):
@@ -75,14 +82,17 @@ class Embeddings:
         self.counts = counts
         self.fingerprint = fingerprint
         self._rows = NearestRows(self.input_vectors)
+        self.subwords = subwords
+        self.config = config
         self._normalized: NDArray[np.float32] | None = None
 
     @classmethod
     def load(cls, path: Path | str, mmap: bool = False, output_vectors: bool = False) -> Embeddings:
-        """Open a model folder (data/train/seed-N), or a word2vec file, text or binary as its content shows.
+        """Open a model folder (data/train/seed-N), or a file in any format of `wordlab.formats`, told by its content.
 
-        mmap: map the vectors instead of reading them; opens a folder of any size in milliseconds.
-        output_vectors: also load a model folder's output vectors.
+        mmap: map the vectors instead of reading them; opens a folder of any size in milliseconds. Of the files,
+        safetensors and NumPy's can be mapped.
+        output_vectors: also load a model folder's output vectors; of a file, whatever it has is loaded.
         A folder that is replaced meanwhile is opened anew: words and vectors are of one model (`versions`).
         Raises ArtifactError where the files are missing, damaged or do not fit together; ResourceError, before
         anything is allocated, where the vectors do not fit in free memory.
@@ -92,34 +102,45 @@ class Embeddings:
             return cls(**of_one_version(path, "train", lambda held: _load_folder(held, mmap, output_vectors)))
         if not path.exists():
             raise ArtifactError(
-                f"{path} does not exist. Train a model with: dvc repro, or name a model folder or a word2vec file."
+                f"{path} does not exist. Train a model with: dvc repro, or name a model folder or a file of vectors."
             )
-        if mmap:
-            raise QueryError(
-                f"{path} is a file in word2vec's format, which cannot be memory-mapped. "
-                "Load it without mmap=True, or open a model folder such as data/train/seed-1."
-            )
-        return cls(*word2vec_format.load(path))
+        return cls._of(registry.load(path, mmap))
+
+    def save(self, path: Path | str, format: str = "text") -> None:
+        """Write a file for other programs; it appears when it is whole. What each format holds: docs/formats.md.
+
+        format: text, binary (word2vec's), glove, fasttext, safetensors or numpy.
+        Raises QueryError for words or n-grams that the format cannot hold.
+        """
+        registry.save(Path(path), format, self._contents())
 
     @classmethod
     def from_keyed_vectors(cls, vectors: KeyedVectors) -> Embeddings:
-        """Take words and vectors (and counts, where gensim has them) over from gensim."""
-        counts = vectors.expandos.get("count")
-        return cls(
-            vectors.index_to_key, vectors.vectors, counts=None if counts is None else np.asarray(counts, np.int64)
-        )
+        """Take words and vectors over from gensim, and counts and rows of n-grams, where gensim has them."""
+        return cls._of(gensim_vectors.taken_over(vectors))
 
     def to_keyed_vectors(self) -> KeyedVectors:
-        """A gensim KeyedVectors with a copy of the vectors. Raises QueryError where gensim is not installed."""
-        try:
-            from gensim.models import KeyedVectors
-        except ImportError:
-            raise QueryError("gensim is not installed. Install it with: pip install gensim") from None
-        vectors = KeyedVectors(self.dim, dtype=np.float32)
-        vectors.add_vectors(self.words, np.array(self.input_vectors))
-        if self.counts is not None:
-            vectors.expandos["count"] = np.array(self.counts)
-        return vectors
+        """A gensim KeyedVectors with a copy of the vectors; FastTextKeyedVectors where there are n-grams of characters.
+
+        Raises QueryError where gensim is not installed, ResourceError where gensim's row for every bucket is too much.
+        """
+        return gensim_vectors.handed_over(self._contents())
+
+    @classmethod
+    def _of(cls, held: Contents) -> Embeddings:
+        return cls(
+            held.words,
+            held.vectors,
+            held.output_vectors,
+            held.counts,
+            subwords=held.subwords,
+            config=held.config,
+        )
+
+    def _contents(self) -> Contents:
+        return Contents(
+            self.index.array, self.input_vectors, self.counts, self.output_vectors, self.subwords, self.config
+        )
 
     @property
     def words(self) -> list[str]:
@@ -205,10 +226,6 @@ class Embeddings:
             self._normalized = unit
         return self._normalized
 
-    def save_word2vec(self, path: Path | str, binary: bool = False) -> None:
-        """Write the input vectors in word2vec's text or binary format, as gensim and most other programs read it."""
-        word2vec_format.save(Path(path), self.index.array, self.input_vectors, binary)
-
     def _blocks(self) -> Iterator[slice]:
         step = max(1, BLOCK_BYTES // max(1, 4 * self.dim))
         return (slice(start, start + step) for start in range(0, len(self), step))
@@ -268,8 +285,9 @@ def _load_folder(folder: Path, mmap: bool, output_vectors: bool) -> dict[str, An
         mapped = {name: np.array(vectors) for name, vectors in mapped.items()}
     counts = np.from_dlpack(words.column("count"))  # Arrow's own to_numpy would import pandas where it is installed
     counts.flags.writeable = False  # it is the mapped file
-    fingerprint = manifest["files"].get("input_vectors.npy", {}).get("sha256")
-    return {"words": words.column("word"), "counts": counts, "fingerprint": fingerprint, **mapped}
+    config, fingerprint = manifest.get("config"), manifest["files"].get("input_vectors.npy", {}).get("sha256")
+    known = config if isinstance(config, dict) else None
+    return {"words": words.column("word"), "counts": counts, "fingerprint": fingerprint, "config": known, **mapped}
 
 
 def _map_words(path: Path, vocabulary: object) -> pa.RecordBatch:

@@ -14,8 +14,9 @@ import numpy as np
 from tests.fuzz.mutations import floats
 from tests.fuzz.reader import Execution, Reader, on_file, replace_file
 from tests.helpers import make_model_folder
-from wordlab import embeddings, word2vec_format
+from wordlab import embeddings
 from wordlab.embeddings import Embeddings
+from wordlab.formats import fasttext_bin, glove, named_arrays, registry, word2vec_binary, word2vec_text
 
 WORDS = (
     *(b"the", b"king", b"queen", b"a", b"\xed\x95\x9c", b"na\xc3\xafve", b"</s>", b"1", b"-1.5", b"nan", b'"', b"'"),
@@ -54,25 +55,34 @@ COUNTS = (b"0", b"1", b"-1", b"3", b"65536", b"65537", b"1000000", b"9" * 18, b"
 
 def unlimited() -> None:
     """Let memory be free without end, so that only what a reader compares with the file's size can save it."""
-    for module in (embeddings, word2vec_format):
+    for module in (embeddings, word2vec_text, word2vec_binary, glove, named_arrays, fasttext_bin):
         module.require_memory = lambda *arguments: None  # type: ignore[attr-defined]
     warnings.filterwarnings("ignore", message=r".* more than once; the first row of each is kept")
 
 
-def _open_word2vec(folder: Path) -> Execution:
+def open_vectors(folder: Path) -> Execution:
+    """Any file of vectors: which format it is in, and how many words of it were read."""
     unlimited()
-    return on_file(_read_word2vec)(folder)
+    return on_file(_read_vectors)(folder)
 
 
-def _read_word2vec(path: Path) -> str:
-    header, is_text = word2vec_format.describe(path)
-    words, vectors = word2vec_format.load(path)
-    words.validate(full=True)
-    assert vectors.dtype == np.float32 and vectors.shape == (len(words), header.dim), vectors.shape
-    assert 0 < len(words) <= header.num_words
-    listed = words.to_pylist()
-    assert len(set(listed)) == len(listed) and all(listed)
-    return "text" if is_text else "binary"
+def _read_vectors(path: Path) -> str:
+    found, described = registry.describe(path)
+    mapped = found.maps and path.stat().st_size % 2 == 0
+    model = Embeddings.load(path, mapped)
+    model.index.array.validate(full=True)
+    listed = model.words
+    assert 0 < len(listed) <= described.num_words and len(set(listed)) == len(listed)
+    assert model.input_vectors.dtype == np.float32 and model.input_vectors.shape == (len(listed), described.dim)
+    assert found.name in ("safetensors", "numpy", "fasttext") or all(listed)
+    for array in (model.counts, model.output_vectors):
+        assert array is None or (len(array.tobytes()) == array.nbytes and len(array) == len(listed))
+    if model.subwords is None:
+        return found.name
+    for word in ("unknown", "", "\ud55c\uad6d", listed[0]):
+        vector = model.subwords.vector(word)
+        assert vector is None or vector.shape == (model.dim,)
+    return f"{found.name} with n-grams"
 
 
 def _word2vec_seeds(binary: bool) -> Callable[[Path], list[bytes]]:
@@ -83,7 +93,7 @@ def _word2vec_seeds(binary: bool) -> Callable[[Path], list[bytes]]:
         found = []
         for words, dim in ((["the", "king", "한국", "naïve"], 3), (["a"], 1), ([f"w{i}" for i in range(30)], 7)):
             model = Embeddings(words, rng.normal(size=(len(words), dim)).astype(np.float32))
-            model.save_word2vec(folder / "x", binary)
+            model.save(folder / "x", "binary" if binary else "text")
             found.append((folder / "x").read_bytes())
         if binary:
             return [*found, found[0].replace(b"\n", b"").replace(b"4 3", b"4 3\n")]
@@ -209,7 +219,7 @@ READERS = (
     Reader(
         name="word2vec-text",
         what="vectors in word2vec's text format",
-        open=_open_word2vec,
+        open=open_vectors,
         seeds=_word2vec_seeds(binary=False),
         tokens=(*WORDS, *NUMBERS, b" ", b"\n", b"\r\n"),
         build=_build_text,
@@ -217,7 +227,7 @@ READERS = (
     Reader(
         name="word2vec-binary",
         what="vectors in word2vec's binary format",
-        open=_open_word2vec,
+        open=open_vectors,
         seeds=_word2vec_seeds(binary=True),
         tokens=(*WORDS, b" ", b"\n", b"\x00\x00\x80\x7f", b"\x00\x00\xc0\xff"),
         build=_build_binary,

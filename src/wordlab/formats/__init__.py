@@ -1,0 +1,1 @@
+"""File formats of word vectors: one module each, and `registry`, which lists them."""
