@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.util
 import json
 import random
 import sys
@@ -15,9 +16,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import bench, jobs, models, preprocessing, quality, readme, speed
+from benchmarks import bench, jobs, methods, models, preprocessing, quality, readme, speed
 from benchmarks.corpus import BenchCorpus
-from benchmarks.jobs import BenchmarkError, Job, Measured
+from benchmarks.jobs import BenchmarkError, Job, Measured, make_job
 from benchmarks.preprocessing_run import WORK
 from benchmarks.targets import Difference, Median, difference
 from benchmarks.worker import PROGRAMS
@@ -69,7 +70,7 @@ def project(pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_bytes((pipeline / "params.yaml").read_bytes())
     (tmp_path / "data").symlink_to(pipeline / "data")
-    for module in (speed, models):
+    for module in (speed, models, methods):
         monkeypatch.setattr(module, "run_together", run_in_this_process)
     monkeypatch.setattr(
         preprocessing, "run_worker", lambda kind, spec: WORK[kind](json.loads(json.dumps(spec, default=str)))
@@ -156,6 +157,45 @@ def test_quality_compares_with_the_better_rate_and_trains_nothing_twice(
     run(monkeypatch, *options)
     again = read_json(project / "benchmarks/results/quality.json", "")
     assert again["architectures"] == result["architectures"]
+
+
+def test_methods_compares_with_fasttext_and_gensims_tree(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With gensim in the place of fastText where that is not installed: what is measured means nothing here anyway."""
+    if importlib.util.find_spec("fasttext_pybind") is None:
+        monkeypatch.setitem(PROGRAMS, "fasttext", "benchmarks.peers")
+        monkeypatch.setattr(models.importlib.metadata, "version", lambda name: "1")
+    error = run(monkeypatch, "methods", "--rounds", "2", "--seeds", "2", "--processes", "1")
+    result = read_json(project / "benchmarks/results/methods.json", "")
+    assert set(result["rounds"][0]) == {method.name for method in methods.SPEED} and len(result["rounds"]) == 2
+    assert {name: len(values["wordsim353"]) for name, values in result["scores"].items()} == {
+        method.name: 2 for method in (methods.PLAIN, methods.OURS, methods.FASTTEXT)
+    }
+    found = {target["name"]: target["found"] for target in result["targets"]}
+    assert found["Rare Words: ours − fastText"] == "not measured: the set is absent"
+    assert error == "missed: " + "; ".join(target["name"] for target in result["targets"] if not target["met"])
+    assert all(readme.table(table, Path()) for table in result["tables"])
+
+
+def test_without_fasttext_methods_ends_and_says_how_to_get_it(pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus, params = load(pipeline)
+    monkeypatch.setitem(sys.modules, "fasttext_pybind", None)
+    job = make_job("fasttext", "skipgram", params, corpus, Path("no-text"), threads=1, seed=1)
+    with pytest.raises(BenchmarkError, match=r"fastText is not installed.*pip install -c constraints.txt -e"):
+        importlib.import_module(PROGRAMS["fasttext"]).prepare(job)
+
+
+def test_fasttext_trains_on_the_same_words(pipeline: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fasttext_pybind", reason="fastText is not installed: pip install -e '.[peers]'")
+    corpus, params = load(pipeline)
+    text, vocab = corpus.write_text(tmp_path), corpus.data.vocab
+    vectors = []
+    for seed in (1, 1, 2):
+        job = make_job("fasttext", "skipgram", params, corpus, text, threads=1, seed=seed, epochs=1, **methods.SUBWORDS)
+        measured, found = importlib.import_module(PROGRAMS["fasttext"]).prepare(job)()
+        assert measured.raw_words == vocab.counts.sum() and measured.cpu_seconds > 0
+        assert found.shape == (len(vocab), params.model.dim) and np.abs(found).max() > 0
+        vectors.append(found)
+    assert np.array_equal(vectors[0], vectors[1]) and not np.array_equal(vectors[0], vectors[2])
 
 
 def test_preprocessing_measures_ours_and_gensims_count(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
