@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,9 @@ from tests.stage_runs import (
 )
 from wordlab.artifacts import read_manifest
 from wordlab.checkpoints import STALE_DAYS
+from wordlab.claims import release
 from wordlab.embeddings import Embeddings
+from wordlab.kernels.cpu import CpuEngine
 from wordlab.stage import run_stage
 
 ROOT = Path(__file__).parents[1]
@@ -285,6 +288,57 @@ def test_a_diverged_run_leaves_no_model_but_its_curve_and_what_happened(project:
     assert measured["outcome"].startswith("The training diverged: ") and measured["outcome"] in errors
     assert (project / "metrics/curves/seed-1.tsv").read_text().startswith("step\ttokens\tloss\tlr\n")
     assert list((project / ".wordlab/checkpoints").iterdir()) == []
+
+
+def explode(table: np.ndarray) -> None:
+    table[3] *= 1e4
+
+
+def level(table: np.ndarray) -> None:
+    table[:20] = table[0]
+
+
+def forget(table: np.ndarray) -> None:
+    """Nothing: the learning rate does it."""
+
+
+@pytest.mark.parametrize(
+    ("spoil", "lr", "kind"),
+    [(explode, 0.08, "long rows"), (level, 0.08, "equal vectors"), (forget, 1e-9, "nothing learned")],
+    ids=["exploding rows", "constant vectors", "nothing learned"],
+)
+def test_a_model_that_is_no_good_is_told_of_and_recorded(
+    spoil: Callable[[np.ndarray], None],
+    lr: float,
+    kind: str,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whatever the engine makes of its rows: here they are spoilt after the only segment."""
+    text = re.sub(
+        r"skipgram: 0\.\d+", f"skipgram: {lr:.10f}", write_params(project, epochs=1).joinpath("params.yaml").read_text()
+    )
+    (project / "params.yaml").write_text(text)
+    train_segment = CpuEngine.train_segment
+
+    def spoilt(self: CpuEngine, *arguments: object) -> tuple[float, float]:
+        result = train_segment(self, *arguments)  # type: ignore[arg-type]
+        spoil(self.table)
+        return result
+
+    monkeypatch.setattr(CpuEngine, "train_segment", spoilt)
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(sys, "argv", ["train", "--seed", "1"])
+    try:
+        run_stage(train.main)
+    finally:
+        release()
+    measured = json.loads((project / "metrics/run/seed-1.json").read_text())
+    (warning,) = measured["health"]["warnings"]
+    assert warning.startswith(f"{kind}: ") and "train.lr.skipgram" in warning
+    assert f"WARNING: {warning}" in capsys.readouterr().err and measured["outcome"] == "finished"
 
 
 INTERRUPTED = """

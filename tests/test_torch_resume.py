@@ -34,7 +34,8 @@ from tests.torch_runs import needs_gpu
 from wordlab import training_run
 from wordlab.checkpoints import Checkpoints, hold_checkpoints
 from wordlab.claims import release
-from wordlab.config import CudaConfig
+from wordlab.config import CudaConfig, LearningRates
+from wordlab.divergence import DivergedError
 from wordlab.engine import Engine
 from wordlab.stage import StoppedError
 from wordlab.torch_engine import choice
@@ -250,6 +251,18 @@ def test_what_copying_the_table_takes_counts_as_what_a_checkpoint_takes(
     monkeypatch.setattr(TorchEngine, "read_table", slow)
     _, told = resumed(tmp_path / "kept", data, planned(data, monkeypatch))
     assert told.checkpoints == 11 and told.checkpoint_seconds > 11 * 0.05
+
+
+@pytest.mark.parametrize("deterministic", [True, False], ids=["deterministic", "fast"])
+def test_a_training_that_diverges_is_stopped_on_this_engine_too(
+    deterministic: bool, data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not finite would not survive fixed-point sums, and is found all the same."""
+    plan = planned(data, monkeypatch, deterministic=deterministic)
+    wild = dataclasses.replace(plan.train, lr=LearningRates(skipgram=10.0, cbow=10.0), damping=0.0, lr_floor=1.0)
+    plan = dataclasses.replace(plan, train=wild)
+    with pytest.raises(DivergedError, match=r"The training diverged: after [\d,]+ words the loss is .*Lower train.lr"):
+        trained(data, plan)
 
 
 @needs_gpu

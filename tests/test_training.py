@@ -430,7 +430,10 @@ def test_training_reads_every_token_once_an_epoch_in_order(tmp_path: Path, monke
     assert [position for position, _ in read] == np.cumsum([0, *(len(ids) for _, ids in read[:-1])]).tolist()
 
 
-def test_the_identity_of_a_training_holds_all_that_decides_its_bytes(tmp_path: Path) -> None:
+def test_the_identity_of_a_training_holds_all_that_decides_its_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the code: a checkpoint of another version of it is never found."""
     sentences = topic_sentences(100)
     data = write_data(tmp_path / "a", sentences)
     model, train = model_config(), train_config()
@@ -446,5 +449,7 @@ def test_the_identity_of_a_training_holds_all_that_decides_its_bytes(tmp_path: P
         training_identity(write_data(tmp_path / "d", sentences, shards=2), model, train, 1),
         training_identity(write_data(tmp_path / "e", sentences, words=[f"w{i}" for i in range(20)]), model, train, 1),
     ]
+    monkeypatch.setattr(training, "code_digest", lambda engine: "another version")
+    others.append(training_identity(data, model, train, 1))
     texts = {json.dumps(identity, sort_keys=True) for identity in (first, *others)}
     assert len(texts) == 1 + len(others)
