@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import types
@@ -9,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine import topic_sentences, write_data
 from tests.helpers import make_root
 from wordlab import cli, doctor, preflight
 from wordlab.config import load_params
 from wordlab.doctor import FINE, NOTE, WRONG, Finding, as_json, examine, show
 from wordlab.limits import Bound
+from wordlab.torch_engine import choice
+from wordlab.torch_engine.gpu import Gpu
 
 ROOT = Path(cli.__file__).parents[2]
 CPU = {"proc/cpuinfo": "processor\t: 0\nmodel name\t: Imaginary 9000\nflags\t\t: fpu avx2 fma\n"}
@@ -153,6 +157,32 @@ def test_a_gpu_that_torch_cannot_use_is_noted_with_the_reason(
         "torch 2.13.0+cpu: 1 GB free"
     )
     assert doctor._device(load_params(), root).state == FINE
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "state", "text"),
+    [
+        (8 * 10**9, FINE, "training on Z1, "),
+        (10**6, WRONG, "40 vectors of 100 numbers need "),
+        (0, WRONG, "run.device is cuda, which cannot be had: a build without CUDA"),
+    ],
+)
+def test_what_training_takes_on_a_gpu_is_compared_with_what_is_free_there(
+    free_bytes: int, state: str, text: str, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = load_params()
+    root = make_root(tmp_path / "root", CPU | GPU)
+    assert list(doctor._on_gpu(params, root)) == [], "auto trains on the CPU"
+    params = dataclasses.replace(params, run=dataclasses.replace(params.run, device="cuda"))
+    (missing,) = doctor._on_gpu(params, root)
+    assert missing.state == NOTE and missing.next_step == "Run: dvc repro encode"
+    write_data(project, topic_sentences(100))
+    gpu = Gpu("Z1", (9, 0), 9 * 10**9, free_bytes) if free_bytes else "a build without CUDA"
+    monkeypatch.setattr(choice, "find_gpu", lambda: gpu)
+    monkeypatch.setattr(choice, "choose_kernels", lambda *given: ("torch", "a test"))
+    (found,) = doctor._on_gpu(params, root)
+    assert found.state == state and text in found.found, found
+    assert (found.next_step != "") == (state == WRONG)
 
 
 def test_a_library_that_is_missing_or_too_old_is_wrong(

@@ -63,15 +63,6 @@ def test_mapped_files_count_where_the_address_space_is_limited_and_nowhere_else(
     machine.require_memory(GB, "the shards", "less", mapped_bytes=100 * GB)
 
 
-def test_too_little_gpu_memory_is_told_and_none_is_asked_for_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "gpu_bound", lambda: None)
-    machine.require_gpu_memory(GB, "the tables", "a smaller model.dim")
-    monkeypatch.setattr(machine, "gpu_bound", lambda: Bound(GB, "NVIDIA Z1, 2 GB in all", "Close other programs"))
-    machine.require_gpu_memory(GB, "the tables", "a smaller model.dim")
-    with pytest.raises(ResourceError, match=r"need 1\.5 GB of GPU memory, but 1 GB are free \(NVIDIA Z1, "):
-        machine.require_gpu_memory(3 * GB // 2, "the tables", "a smaller model.dim")
-
-
 # ---- device
 
 

@@ -53,6 +53,7 @@ def examine(root: Path = Path("/")) -> Iterator[Finding]:
     yield from _compiled()
     if params is not None:
         yield from _stages(params)
+        yield from _on_gpu(params, root)
         yield from _same_bits(params)
 
 
@@ -214,6 +215,25 @@ def _stage(stage: str, params: Params) -> Finding:
         except WordlabError as error:
             return Finding("stages", stage, found, WRONG, str(error))
     return Finding("stages", stage, found)
+
+
+def _on_gpu(params: Params, root: Path) -> Iterator[Finding]:
+    """What stage train will take on a GPU, where it is to train there."""
+    topic = "train, its GPU"
+    try:
+        if choose_device(params.run.device, root)[0] != "cuda":
+            return
+        from wordlab.torch_engine.choice import plan_gpu
+        from wordlab.training import TrainingData
+
+        data = TrainingData.open(preflight.DATA / "vocab", preflight.DATA / "encode")
+        _, found = plan_gpu(params.run.device, data, params.model, params.train, params.cuda)
+    except ArtifactError:
+        yield Finding("stages", topic, "known once the stages before it have run", NOTE, "Run: dvc repro encode")
+    except (WordlabError, ImportError) as error:
+        yield Finding("stages", topic, str(error), WRONG, "Or train on the CPU: dvc exp run -S run.device=cpu")
+    else:
+        yield Finding("stages", topic, found)
 
 
 def _need(stage: str, params: Params) -> Need:

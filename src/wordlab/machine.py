@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wordlab.errors import ResourceError
-from wordlab.limits import Bound, disk_bounds, gpu_bound, in_units, lines, memory_bounds, statistic
+from wordlab.limits import Bound, disk_bounds, in_units, lines, memory_bounds, statistic
 from wordlab.stage import available_cores
 
 NVIDIA_DRIVER = (Path("/proc/driver/nvidia/version"), Path("/dev/nvidia0"), Path("/dev/dxg"))
@@ -148,10 +148,3 @@ def require_disk(need_bytes: int, path: Path, remedy: str) -> None:
             f"{path} will need about {in_units(need_bytes)}, but its disk has {in_units(free_bytes)} left "
             f"({bound.source}). {bound.wider}, or use {remedy}."
         )
-
-
-def require_gpu_memory(need_bytes: int, what: str, remedy: str) -> None:
-    """Raise ResourceError if `need_bytes` of GPU memory are not free. To be asked where the device is `cuda` only."""
-    bound = gpu_bound()
-    if bound is not None and need_bytes > bound.free_bytes:
-        raise _too_little(f"{what} need", need_bytes, "GPU memory", bound.free_bytes, bound, remedy)
