@@ -81,7 +81,15 @@ def test_no_flipped_bit_and_no_missing_byte_is_overlooked(path: Path) -> None:
     ["[]", "{}", "{", '"\\ud800"', '{"identity": {}, "state": {}, "shape": [1]}', "[" * 100_000, "\xff"]
     + [
         f'{{"identity": {{}}, "state": {{}}, "shape": {text}}}'
-        for text in ("[-6, -16]", "[6.0, 16]", "[1e99, 1]", '"ab"')
+        for text in (
+            "[-6, -16]",
+            "[6.0, 16]",
+            "[1e99, 1]",
+            '"ab"',
+            "[1e308, 1e308]",
+            '["ab", 1000000000000]',
+            "[[0], 1000000000]",
+        )
     ]
     + ['{"identity": [], "state": {}, "shape": [6, 16]}', '{"identity": {}, "state": 1, "shape": [6, 16]}'],
 )

@@ -101,10 +101,12 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int]:
         header = json.loads(file.read(length).rstrip(b"\0"))
         rows, columns = header["shape"]
         kinds = [type(value) for value in (header["identity"], header["state"], rows, columns)]
-        wanted_bytes = _LENGTHS + length + 4 * rows * columns + _CHECKSUM
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ArtifactError(f"{path} is damaged: its header cannot be read ({type(error).__name__}).") from None
-    if kinds != [dict, dict, int, int] or min(rows, columns) < 1 or wanted_bytes != size_bytes:
+    if kinds != [dict, dict, int, int] or not 0 < rows <= size_bytes or not 0 < columns <= size_bytes:
+        raise ArtifactError(f"{path} is damaged: its header says nothing of a table that fits into {size_bytes} bytes.")
+    wanted_bytes = _LENGTHS + length + 4 * rows * columns + _CHECKSUM
+    if wanted_bytes != size_bytes:
         raise ArtifactError(f"{path} is damaged: it has {size_bytes} bytes, where its header says {wanted_bytes}.")
     return header, length
 

@@ -26,7 +26,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.fuzz import arrow_files, format_files, guided, packed_files, text_files, value_files, vector_files
+from tests.fuzz import (
+    arrow_files,
+    checkpoint_files,
+    format_files,
+    guided,
+    packed_files,
+    text_files,
+    value_files,
+    vector_files,
+)
 from tests.fuzz.campaign import Result, run_campaign
 from tests.fuzz.reader import Reader, make_input
 from wordlab.artifacts import write_json
@@ -34,7 +43,10 @@ from wordlab.machine import provenance
 
 READERS = {
     reader.name: reader
-    for module in (vector_files, format_files, arrow_files, packed_files, text_files, value_files)
+    for module in (
+        *(vector_files, format_files, arrow_files, checkpoint_files),
+        *(packed_files, text_files, value_files),
+    )
     for reader in module.READERS
 }
 KEPT = Path(".wordlab/fuzz")
