@@ -43,10 +43,11 @@ from wordlab.machine import provenance
 
 READERS = {
     reader.name: reader
-    for module in (
-        *(vector_files, format_files, arrow_files, checkpoint_files),
-        *(packed_files, text_files, value_files),
+    for modules in (
+        (vector_files, format_files, arrow_files, checkpoint_files),
+        (packed_files, text_files, value_files),
     )
+    for module in modules
     for reader in module.READERS
 }
 KEPT = Path(".wordlab/fuzz")
