@@ -287,10 +287,10 @@ def test_damaged_files_are_told_with_the_way_out(tmp_path: Path, mmap: bool) -> 
 
 def test_vectors_of_another_shape_or_type_are_refused(tmp_path: Path) -> None:
     folder = make_model_folder(tmp_path / "seed-1", vectors=np.ones((5, 2), np.float64))
-    with pytest.raises(ArtifactError, match=r"holds float64 of shape \(5, 2\), but words\.arrow has 5 words"):
+    with pytest.raises(ArtifactError, match=r"holds float64 of shape \(5, 2\), but .* has float32 of shape \(5, any\)"):
         Embeddings.load(folder, mmap=True)
     folder = make_model_folder(tmp_path / "seed-2", vectors=np.ones((4, 2), np.float32))
-    with pytest.raises(ArtifactError, match=r"holds float32 of shape \(4, 2\), but words\.arrow has 5 words"):
+    with pytest.raises(ArtifactError, match=r"holds float32 of shape \(4, 2\), but .* has float32 of shape \(5, any\)"):
         Embeddings.load(folder)
 
 

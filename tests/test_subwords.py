@@ -9,7 +9,11 @@ import pyarrow as pa
 import pytest
 
 from tests.engine import topic_sentences, train_config, write_data
+from tests.helpers import make_model_folder
+from wordlab.artifacts import read_json, write_manifest
 from wordlab.config import SubwordsConfig, load_params
+from wordlab.embeddings import Embeddings
+from wordlab.errors import ArtifactError, UnknownWordError
 from wordlab.ngrams import Ngrams
 from wordlab.sampling import initial_ngram_vectors
 from wordlab.subwords import Subwords, mean_vectors, ngrams_of
@@ -99,3 +103,68 @@ def test_rows_of_ngrams_move_and_no_other_does(trained):
     start = np.empty_like(engine.ngram_vectors)
     initial_ngram_vectors(1, engine.subwords.buckets, start)
     assert np.all(np.abs(engine.ngram_vectors - start).max(axis=1) > 0)
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_an_opened_model_answers_words_it_has_never_seen(trained, mmap):
+    engine, folder = trained
+    vectors = Embeddings.load(folder, mmap=mmap)
+    known, unknown = "aaaing", "aaaings"
+    assert known in vectors and unknown not in vectors
+    assert np.array_equal(vectors.vector(known), engine.input_vectors[vectors.index.find(known)])
+    wanted = engine.subwords.buckets[:, None] == Ngrams(3, 4, 50).of_word(unknown)[None, :]
+    mean = engine.ngram_vectors.T @ wanted.sum(axis=1) / wanted.shape[1]
+    assert vectors.vector(unknown) == pytest.approx(mean, rel=1e-5)
+    assert len(vectors.nearest(unknown, 20)) == 20, "it is no answer to itself, since it is no word of the model"
+    with pytest.raises(UnknownWordError):
+        vectors.vector("")
+
+
+def test_a_model_without_subwords_knows_only_its_words(tmp_path):
+    vectors = Embeddings.load(make_model_folder(tmp_path / "model"))
+    assert vectors.subwords is None
+    with pytest.raises(UnknownWordError):
+        vectors.vector("kingdoms")
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("ngram_buckets", np.array([1, 1], np.int32)),
+        ("ngram_buckets", np.array([1, 50], np.int32)),
+        ("ngram_buckets", np.array([-1, 3], np.int32)),
+        ("ngram_buckets", np.array([1.0, 2.0])),
+        ("ngram_buckets", np.array([[1, 2]], np.int32)),
+        ("ngram_rows", np.zeros((2, 7), np.float32)),
+        ("ngram_rows", np.zeros((3, 8), np.float32)),
+        ("word_rows", np.zeros((19, 8), np.float32)),
+        ("word_rows", np.zeros((20, 9), np.float32)),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(trained, name, array):
+    _, folder = trained
+    np.save(folder / "ngram_buckets.npy", np.array([1, 2], np.int32))
+    np.save(folder / "ngram_rows.npy", np.zeros((2, 8), np.float32))
+    np.save(folder / f"{name}.npy", array)
+    rewrite_manifest(folder)
+    with pytest.raises(ArtifactError, match=r"Run: dvc repro train"):
+        Embeddings.load(folder)
+
+
+@pytest.mark.parametrize(
+    "section", [None, 3, {"units": "characters"}, {"units": "x", "min_n": 3, "max_n": 4, "buckets": 1}]
+)
+def test_a_manifest_with_other_subwords_than_there_are_is_refused(trained, section):
+    _, folder = trained
+    rewrite_manifest(folder, section)
+    with pytest.raises(ArtifactError, match=r"manifest.json does not say how the model was trained .* dvc repro train"):
+        Embeddings.load(folder)
+
+
+def rewrite_manifest(folder, *section):
+    """The manifest for the files as they are now; with another section model.subwords, if one is given."""
+    content = read_json(folder / "manifest.json", "")
+    if section:
+        content["config"]["model"]["subwords"] = section[0]
+    (folder / "manifest.json").unlink()
+    write_manifest(folder, "train", {name: content[name] for name in content.keys() - {"files", "format", "stage"}})

@@ -304,6 +304,11 @@ def parse_params(tree: object) -> Params:
     return _parse(Params, tree, "")
 
 
+def parse_section(wanted: type, tree: object, key: str) -> Any:
+    """One section by itself -> its dataclass; `key`: its name in messages. Raises ConfigError."""
+    return _parse(wanted, tree, key)
+
+
 def _parse(wanted: Any, value: object, key: str) -> Any:
     if dataclasses.is_dataclass(wanted) and isinstance(wanted, type):
         return _parse_section(wanted, value, key)

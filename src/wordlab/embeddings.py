@@ -12,8 +12,6 @@ may share one object.
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +20,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from wordlab.artifacts import read_manifest
 from wordlab.errors import ArtifactError, QueryError
 from wordlab.formats import gensim_vectors, registry
 from wordlab.formats.contents import Contents
 from wordlab.machine import require_memory
+from wordlab.model_folder import load_folder
 from wordlab.nearest import Answer, NearestRows
-from wordlab.shards import DICTIONARY_SCHEMA, map_batch
 from wordlab.versions import of_one_version
 from wordlab.word_index import WordIndex
 
@@ -41,13 +38,6 @@ BLOCK_BYTES = 1 << 24
 """Rows are normalised this many bytes at a time, so that a mapped matrix never needs memory of its own size."""
 MULTIPLICATION_EPSILON = 0.001
 """ε of 3CosMul, which keeps it from dividing by zero: Levy and Goldberg's (2014) value, where gensim has 0.000001."""
-_NPY_HEADER = re.compile(
-    rb"\x93NUMPY\x01\x00(?P<size>..)\{'descr': '(?P<kind>[^']{1,16})', 'fortran_order': (?P<fortran>True|False), "
-    rb"'shape': \((?P<shape>(?:[0-9]{1,18}, ?){0,3}(?:[0-9]{1,18})?)\), \} *\n",
-    re.DOTALL,
-)
-"""What numpy.save writes. numpy itself reads a header as a Python expression, which a file can make arbitrarily odd."""
-_NPY_HEADER_BYTES = 1024
 
 
 class Embeddings:
@@ -99,7 +89,7 @@ class Embeddings:
         """
         path = Path(path)
         if path.is_dir():
-            return cls(**of_one_version(path, "train", lambda held: _load_folder(held, mmap, output_vectors)))
+            return cls(**of_one_version(path, "train", lambda held: load_folder(held, mmap, output_vectors)))
         if not path.exists():
             raise ArtifactError(
                 f"{path} does not exist. Train a model with: dvc repro, or name a model folder or a file of vectors."
@@ -159,12 +149,24 @@ class Embeddings:
         return self.index.find(word) >= 0
 
     def vector(self, word: str) -> NDArray[np.float32]:
-        """A word's input vector, shape (dim,). Raises UnknownWordError, which is a KeyError, with close matches."""
-        return self.input_vectors[self.index.row(word)]
+        """A word's input vector, shape (dim,); with subwords also an unknown word's, made of its n-grams.
+
+        Raises UnknownWordError, which is a KeyError, with close matches.
+        """
+        return self._vector_and_row(word)[0]
+
+    def _vector_and_row(self, word: str) -> tuple[NDArray[np.float32], int | None]:
+        """The row is None for a word outside the vocabulary, which only subwords give a vector."""
+        row = self.index.find(word)
+        if row >= 0:
+            return self.input_vectors[row], row
+        made = self.subwords.vector(word) if self.subwords else None
+        return (self.input_vectors[self.index.row(word)] if made is None else made), None
 
     def nearest(self, query: str | NDArray[Any], count: int = 10) -> list[tuple[str, float]]:
         """The `count` words of highest cosine with a word (itself left out) or a vector, the nearest first.
 
+        With subwords the word may be one that the vocabulary lacks.
         Exact: cosines are summed in float64, and no word is missing (`nearest.NearestRows`). Words of equal cosine come
         in row order. A row or query of zeros has cosine 0 with everything.
         Raises UnknownWordError, or QueryError for a vector that is not `dim` finite numbers.
@@ -189,8 +191,9 @@ class Embeddings:
             raise QueryError(f"nearest_many takes a list of words or vectors: give [{queries!r}], or ask nearest.")
         vectors, leave_out = np.empty((len(queries), self.dim), np.float32), []
         for place, query in enumerate(queries):
-            row = self.index.row(query) if isinstance(query, str) else None
-            vectors[place] = self._checked(query) if row is None else self.input_vectors[row]
+            vectors[place], row = (
+                self._vector_and_row(query) if isinstance(query, str) else (self._checked(query), None)
+            )
             leave_out.append([] if row is None else [row])
         return vectors, leave_out
 
@@ -266,68 +269,3 @@ def row_lengths(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Each row divided by its length; rows of zeros stay zero."""
     return vectors / row_lengths(vectors)[:, None]
-
-
-def _load_folder(folder: Path, mmap: bool, output_vectors: bool) -> dict[str, Any]:
-    """The arguments of Embeddings, from a folder that stage train wrote."""
-    manifest = read_manifest(folder, "train")
-    words = _map_words(folder / "words.arrow", manifest.get("vocabulary"))
-    names = ["input_vectors", "output_vectors"] if output_vectors else ["input_vectors"]
-    if output_vectors and "node_vectors.npy" in manifest["files"]:
-        raise ArtifactError(
-            f"{folder} was trained by hierarchical softmax, which has vectors of inner nodes and no output vectors. "
-            "Load it without output_vectors=True, or train with: dvc exp run -S model.objective=ns"
-        )
-    mapped = {name: _map_vectors(folder / f"{name}.npy", words.num_rows) for name in names}
-    if not mmap:
-        need = sum(vectors.nbytes for vectors in mapped.values())
-        require_memory(need, f"the vectors of {folder}", "Embeddings.load(path, mmap=True), which maps them instead")
-        mapped = {name: np.array(vectors) for name, vectors in mapped.items()}
-    counts = np.from_dlpack(words.column("count"))  # Arrow's own to_numpy would import pandas where it is installed
-    counts.flags.writeable = False  # it is the mapped file
-    config, fingerprint = manifest.get("config"), manifest["files"].get("input_vectors.npy", {}).get("sha256")
-    known = config if isinstance(config, dict) else None
-    return {"words": words.column("word"), "counts": counts, "fingerprint": fingerprint, "config": known, **mapped}
-
-
-def _map_words(path: Path, vocabulary: object) -> pa.RecordBatch:
-    """Map words.arrow and check that it holds the vocabulary the manifest names."""
-    batch = map_batch(path, DICTIONARY_SCHEMA, "train")
-    found = (batch.schema.metadata or {}).get(b"fingerprint", b"").decode()
-    if found != vocabulary:
-        raise ArtifactError(
-            f"{path} holds vocabulary {found[:6] or 'without a fingerprint'}, but the vectors beside it were trained "
-            f"with {str(vocabulary)[:6]}. Run: dvc repro train"
-        )
-    return batch
-
-
-def _map_vectors(path: Path, num_words: int) -> NDArray[np.float32]:
-    """Map an .npy file and check that it holds one float32 row a word, and nothing else."""
-    try:
-        with path.open("rb") as file:
-            start, kind, shape = _read_npy_header(file.read(_NPY_HEADER_BYTES), path)
-            if kind != "float32" or len(shape) != 2 or shape[0] != num_words:
-                raise ArtifactError(
-                    f"{path} holds {kind} of shape {shape}, but words.arrow has {num_words:,} words and "
-                    "vectors are float32 rows. Run: dvc repro train"
-                )
-            size_bytes, wanted_bytes = os.fstat(file.fileno()).st_size, start + 4 * shape[0] * shape[1]
-            if size_bytes != wanted_bytes:
-                raise ArtifactError(
-                    f"{path} has {size_bytes} bytes, but its header promises {wanted_bytes}. Run: dvc repro train"
-                )
-            return np.memmap(file, np.float32, "r", start, (shape[0], shape[1]))
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be read: {error}. Run: dvc repro train") from None
-
-
-def _read_npy_header(head: bytes, path: Path) -> tuple[int, str, tuple[int, ...]]:
-    """Offset of the numbers, their type in words, and the shape. head: the beginning of the file."""
-    header = _NPY_HEADER.match(head)
-    if header is None or int.from_bytes(header["size"], "little") != header.end() - 10:
-        raise ArtifactError(f"{path} does not begin as numpy writes an array. Run: dvc repro train")
-    kind = header["kind"].decode(errors="replace")
-    kind = {"<f4": "float32", "<f8": "float64", "<f2": "float16"}.get(kind, repr(kind))
-    order = " in Fortran's order" if header["fortran"] == b"True" else ""
-    return header.end(), kind + order, tuple(int(number) for number in header["shape"].split(b",") if number.strip())

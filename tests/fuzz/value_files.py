@@ -17,8 +17,8 @@ from wordlab import catalog, config
 from wordlab.artifacts import read_manifest, write_manifest
 from wordlab.catalog import Row, load_catalog
 from wordlab.config import Params, load_params
-from wordlab.embeddings import _load_folder
 from wordlab.errors import ConfigError
+from wordlab.model_folder import load_folder
 from wordlab.rawtext import corpus_files
 from wordlab.shards import EncodedCorpus, read_tokens_manifest, write_sentences
 
@@ -207,7 +207,7 @@ def _open_manifest(folder: Path) -> Execution:
     def execute(data: bytes) -> str:
         replace_file(corpus / "manifest.json", data)
         if b'"train"' in data:
-            return f"a model of {len(_load_folder(corpus, mmap=True, output_vectors=False)['words'])} words"
+            return f"a model of {len(load_folder(corpus, mmap=True, output_vectors=False)['words'])} words"
         if b'"encode"' in data:
             return f"{len(EncodedCorpus.open(corpus).shards)} shards"
         if b'"download"' in data:

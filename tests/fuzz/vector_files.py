@@ -14,7 +14,7 @@ import numpy as np
 from tests.fuzz.mutations import floats
 from tests.fuzz.reader import Execution, Reader, on_file, replace_file
 from tests.helpers import make_model_folder
-from wordlab import embeddings
+from wordlab import model_folder
 from wordlab.embeddings import Embeddings
 from wordlab.formats import fasttext_bin, glove, named_arrays, registry, word2vec_binary, word2vec_text
 
@@ -55,7 +55,7 @@ COUNTS = (b"0", b"1", b"-1", b"3", b"65536", b"65537", b"1000000", b"9" * 18, b"
 
 def unlimited() -> None:
     """Let memory be free without end, so that only what a reader compares with the file's size can save it."""
-    for module in (embeddings, word2vec_text, word2vec_binary, glove, named_arrays, fasttext_bin):
+    for module in (model_folder, word2vec_text, word2vec_binary, glove, named_arrays, fasttext_bin):
         module.require_memory = lambda *arguments: None  # type: ignore[attr-defined]
     warnings.filterwarnings("ignore", message=r".* more than once; the first row of each is kept")
 
@@ -207,7 +207,7 @@ def _open_model(folder: Path) -> Execution:
         replace_file(model / "input_vectors.npy", data)
         manifest["files"]["input_vectors.npy"]["size_bytes"] = len(data)
         replace_file(model / "manifest.json", json.dumps(manifest).encode())
-        loaded = Embeddings(**embeddings._load_folder(model, len(data) % 2 == 0, output_vectors=False))
+        loaded = Embeddings(**model_folder.load_folder(model, len(data) % 2 == 0, output_vectors=False))
         assert loaded.input_vectors.shape == (5, loaded.dim) and loaded.input_vectors.dtype == np.float32
         assert 20 + len(loaded.input_vectors.tobytes()) <= len(data) and len(loaded.vector("king")) == loaded.dim
         return "model"
