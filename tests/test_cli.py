@@ -146,6 +146,17 @@ def test_an_own_corpus_gives_its_files_name(project: Path, corpus: str, name: st
     assert cli.export_name(folder) == f"{name}-skipgram-ns-d4-w5-seed7.vec"
 
 
+def test_subwords_are_in_the_name(project: Path) -> None:
+    subwords = {"units": "jamo", "min_n": 3, "max_n": 5, "buckets": 9}
+    config = {**CONFIG, "model": {**CONFIG["model"], "subwords": {**subwords, "units": "none"}}}
+    without = make_model_folder(project / "without", config=config)
+    assert cli.export_name(without) == "corpus-skipgram-ns-d4-w5-seed1.vec"
+    config["model"]["subwords"] = subwords
+    assert cli.export_name(make_model_folder(project / "with", config=config)) == (
+        "corpus-skipgram-ns-jamo3to5-d4-w5-seed1.vec"
+    )
+
+
 def test_a_model_that_names_no_corpus_takes_the_downloaded_one(project: Path) -> None:
     folder = make_model_folder(project / "other")
     assert cli.export_name(folder) == "corpus-skipgram-ns-d4-w5-seed1.vec"

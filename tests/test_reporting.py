@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from stages import evaluate, report
+from tests.helpers import CONFIG
 from tests.project import make_project, vectors_of, write_params
 from wordlab import plots
 from wordlab.artifacts import read_manifest
@@ -19,7 +20,7 @@ from wordlab.config import load_params
 from wordlab.embeddings import unit_rows
 from wordlab.errors import ArtifactError
 from wordlab.report_page import read_curve, write_report
-from wordlab.reporting import format_interval, format_mean, results_table
+from wordlab.reporting import format_interval, format_mean, headline, results_table
 from wordlab.stage import run_stage
 from wordlab.statistics import spread
 
@@ -82,6 +83,9 @@ def test_the_table_for_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     run_report(monkeypatch)
     lines = results_table().splitlines()
     assert lines[0] == "skipgram on enwik8, ns, 4 dimensions, window 5, 1 epoch, 3 seeds: 1, 2, 3"
+    model = {"subwords": {"units": "characters", "min_n": 3, "max_n": 6}}
+    subwords = {"seed": 1, "config": {**CONFIG, "model": {**CONFIG["model"], **model}}}
+    assert "enwik8, ns, n-grams of 3 to 6 characters, 4 dimensions" in headline([subwords], "enwik8")
     assert lines[2].split("  ")[0] == "score"
     assert re.fullmatch(r"Google analogies +100\.00 % ± 0\.00 +100\.00 to 100\.00 +80\.0 %", lines[3])
     assert re.fullmatch(r"MEN +-?0\.\d{3} ± 0\.\d{3} +-?\d\.\d{3} to -?\d\.\d{3} +83\.3 %", lines[8])

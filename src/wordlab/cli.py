@@ -134,7 +134,10 @@ def export_name(folder: Path, suffix: str = ".vec") -> str:
     manifest = read_manifest(folder, "train")
     try:
         corpus, model, seed = _corpus_name(manifest["config"]), manifest["config"]["model"], manifest["seed"]
-        return f"{corpus}-{model['arch']}-{model['objective']}-d{model['dim']}-w{model['window']}-seed{seed}{suffix}"
+        parts = model.get("subwords", {"units": "none"})
+        ngrams = "" if parts["units"] == "none" else f"-{parts['units']}{parts['min_n']}to{parts['max_n']}"
+        method = f"{model['arch']}-{model['objective']}{ngrams}"
+        return f"{corpus}-{method}-d{model['dim']}-w{model['window']}-seed{seed}{suffix}"
     except (KeyError, TypeError) as error:
         raise ArtifactError(
             f"{folder / MANIFEST} does not say how the model was trained: {error} is missing. "

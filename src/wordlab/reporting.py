@@ -97,9 +97,11 @@ def headline(results: Sequence[Mapping[str, Any]], corpus: str) -> str:
     model, train = results[0]["config"]["model"], results[0]["config"]["train"]
     seeds = ", ".join(str(result["seed"]) for result in results)
     epochs = f"{train['epochs']} epoch{'s' if train['epochs'] > 1 else ''}"
+    parts = model.get("subwords", {"units": "none"})
+    ngrams = "" if parts["units"] == "none" else f", n-grams of {parts['min_n']} to {parts['max_n']} {parts['units']}"
     return (
-        f"{model['arch']} on {corpus}, {model['objective']}, {model['dim']} dimensions, window {model['window']}, "
-        f"{epochs}, {'seed' if len(results) == 1 else f'{len(results)} seeds:'} {seeds}"
+        f"{model['arch']} on {corpus}, {model['objective']}{ngrams}, {model['dim']} dimensions, "
+        f"window {model['window']}, {epochs}, {'seed' if len(results) == 1 else f'{len(results)} seeds:'} {seeds}"
     )
 
 
