@@ -1,9 +1,9 @@
 """Speed, quality and preprocessing against peers, and whether they reach what they must.
 
-    python -m benchmarks.bench [preprocessing | speed | quality | methods | all] [options]        default: all
+    python -m benchmarks.bench [preprocessing | speed | serving | quality | methods | all] [options]      default: all
 
-Needs the outputs of `make run`. Writes benchmarks/results/<benchmark>.json; ends with status 1 where a target is
-missed. docs/benchmarks.md says what the timers enclose.
+Needs the outputs of `make run`, `serving` a model at most. Writes benchmarks/results/<benchmark>.json; ends with status
+1 where a target is missed. docs/benchmarks.md says what the timers enclose.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import methods, preprocessing, quality, speed
+from benchmarks import methods, preprocessing, quality, serving, speed
 from benchmarks.corpus import BenchCorpus
 from benchmarks.jobs import BenchmarkError
 from benchmarks.models import TRAINING_SOURCES, Evaluator, sources
@@ -60,13 +60,14 @@ def parse_options() -> argparse.Namespace:
         ("tokenize", "token shards"),
         ("vocab", "vocabulary"),
         ("encode", "encoded corpus"),
+        ("train", "trained models"),
     ):
         parser.add_argument(f"--{name}", type=Path, default=Path("data") / name, metavar="FOLDER", help=text)
     parser.add_argument(
         "--scratch", type=Path, default=Path("bench-out"), metavar="FOLDER", help="models, text, shards"
     )
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"), metavar="FOLDER")
-    parser.add_argument("--rounds", type=int, default=5, help="speed, preprocessing: rounds (5)")
+    parser.add_argument("--rounds", type=int, default=5, help="speed, preprocessing, serving: rounds (5)")
     parser.add_argument("--seeds", type=int, default=10, help="quality: seeds 1 to this (10)")
     parser.add_argument(
         "--processes", type=int, default=available_cores(), help="quality: models at a time (all cores)"
@@ -127,6 +128,12 @@ def run_preprocessing(options: argparse.Namespace, params: Params) -> dict[str, 
     return preprocessing.summarize(tasks, rounds)
 
 
+def run_serving(options: argparse.Namespace, params: Params) -> dict[str, Any]:
+    """Opening and asking a large model, beside gensim; its index, and that of a trained model where there is one."""
+    trained = options.train / f"seed-{params.seeds[0]}"
+    return serving.summarize(serving.measure(options.scratch, options.rounds, trained))
+
+
 def describe(corpus: BenchCorpus, params: Params) -> dict[str, Any]:
     """What was trained on."""
     data = corpus.data
@@ -142,6 +149,7 @@ def describe(corpus: BenchCorpus, params: Params) -> dict[str, Any]:
 BENCHMARKS: dict[str, Callable[[argparse.Namespace, Params], dict[str, Any] | None]] = {
     "preprocessing": run_preprocessing,
     "speed": run_speed,
+    "serving": run_serving,
     "quality": run_quality,
     "methods": run_methods,
 }

@@ -36,8 +36,13 @@ def main() -> None:
         if kind == "train":
             train(Job.from_json(spec), report)
         else:
-            module = importlib.import_module("benchmarks.preprocessing_run")
-            report(json.dumps(module.WORK[kind](json.loads(spec))))
+            report(json.dumps(work_of(kind)(json.loads(spec))))
+
+
+def work_of(kind: str) -> Callable[[Any], Any]:
+    """The function of a kind of work other than training."""
+    modules = map(importlib.import_module, ("benchmarks.preprocessing_run", "benchmarks.serving_run"))
+    return next(module.WORK[kind] for module in modules if kind in module.WORK)
 
 
 def train(job: Job, report: Callable[[str], None]) -> None:

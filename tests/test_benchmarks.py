@@ -16,12 +16,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import bench, jobs, methods, models, preprocessing, quality, readme, speed
+from benchmarks import bench, jobs, methods, models, preprocessing, quality, readme, serving, speed
 from benchmarks.corpus import BenchCorpus
 from benchmarks.jobs import BenchmarkError, Job, Measured, make_job
-from benchmarks.preprocessing_run import WORK
 from benchmarks.targets import Difference, Median, difference
-from benchmarks.worker import PROGRAMS
+from benchmarks.worker import PROGRAMS, work_of
 from tests.project import WORDS, make_evaluation_sets
 from wordlab.artifacts import read_json, write_manifest
 from wordlab.config import Params, load_params
@@ -73,7 +72,7 @@ def project(pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for module in (speed, models, methods):
         monkeypatch.setattr(module, "run_together", run_in_this_process)
     monkeypatch.setattr(
-        preprocessing, "run_worker", lambda kind, spec: WORK[kind](json.loads(json.dumps(spec, default=str)))
+        preprocessing, "run_worker", lambda kind, spec: work_of(kind)(json.loads(json.dumps(spec, default=str)))
     )
     monkeypatch.setattr(preprocessing, "WORKERS", 1)
     return tmp_path
@@ -129,6 +128,29 @@ def test_speed_measures_every_program_and_tells_what_was_missed(
     assert len(result["targets"]) == len(speed.RATIOS) + 1
     assert all(readme.table(table, Path()) for table in result["tables"])
     assert "ours skipgram, 2 threads" in capsys.readouterr().out
+
+
+def test_serving_measures_ours_and_gensim_and_leaves_no_model(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("WORDS", 2000), ("DIM", 8), ("AT_ONCE", 40), ("PROCESSES", 2), ("INDEX_QUESTIONS", 30)):
+        monkeypatch.setattr(serving, name, value)
+    monkeypatch.setattr("wordlab.versions.YOUNG_SECONDS", -1.0)
+    monkeypatch.setattr(
+        serving, "run_worker", lambda kind, spec: work_of(kind)(json.loads(json.dumps(spec, default=str)))
+    )
+    error = run(monkeypatch, "serving", "--rounds", "2")
+    result = read_json(project / "benchmarks/results/serving.json", "")
+    ours, gensim = result["milliseconds"]["ours"], result["milliseconds"]["gensim"]
+    assert set(gensim) < set(ours) and len(ours["question"][0]["rounds"]) == 2
+    assert all(wall["median"] > 0 for wall, _ in [*ours.values(), *gensim.values()])
+    shared = result["share"]
+    assert shared["file"] == 2000 * 8 * 4 + 128 and shared["resident"] >= 2 * shared["file"]
+    assert shared["shared"] < 1.5 * shared["resident"] / 2 and len(shared["own"]) == 2
+    missed = [target["name"] for target in result["targets"] if not target["met"]]
+    assert error == ("missed: " + "; ".join(missed) if missed else "")
+    assert all(readme.table(table, Path()) for table in result["tables"])
+    if result["index"]:
+        assert 0.5 < result["index"]["made here"]["probes"]["128"]["recall"] <= 1
+    assert not list((project / "bench-out").iterdir())
 
 
 def test_quality_compares_with_the_better_rate_and_trains_nothing_twice(
