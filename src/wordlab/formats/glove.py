@@ -57,8 +57,10 @@ def load(file: MappedFile, mmap: bool) -> Contents:
         words, vectors = text_lines.parse(file, 0, described.num_words, line, spaced.take)
     if line.startswith(codecs.BOM_UTF8) and len(words):  # at the beginning of a file, Arrow leaves it out
         words = pa.concat_arrays([pa.array(["\ufeff" + words[0].as_py()], pa.large_string()), words[1:]])
-    if len(words) + len(spaced.words) < described.num_words:
-        raise file.damaged(f"it has {described.num_words} lines, of which {len(words) + len(spaced.words)} have a word")
+    if len(words) + len(spaced.words) != described.num_words:  # more of them where a line ends in \r alone
+        raise file.damaged(
+            f"it has {described.num_words} lines, but {len(words) + len(spaced.words)} words with numbers"
+        )
     if spaced.words:
         words = pa.concat_arrays([words, pa.array(spaced.words, pa.large_string())])
         vectors = np.vstack([vectors, *spaced.vectors])
