@@ -5,7 +5,8 @@
     python -m tests.fuzz --reader zip --input 17            one input again, with its traceback
 
     python -m tests.fuzz --reader zip --file X              any file
-    python -m tests.fuzz --result FILE.json                 also write the table, as `make fuzz` does
+    python -m tests.fuzz --result FILE.json                 also write what was found, as `make fuzz` does; readers that
+                                                            were not run keep there what they had
 
 Prints a line a reader. Ends with status 1 if anything was found that is
 neither a valid object nor a WordlabError; the inputs then lie in .wordlab/fuzz.
@@ -38,7 +39,7 @@ from tests.fuzz import (
 )
 from tests.fuzz.campaign import Result, run_campaign
 from tests.fuzz.reader import Reader, make_input
-from wordlab.artifacts import write_json
+from wordlab.artifacts import read_json, write_json
 from wordlab.machine import provenance
 
 READERS = {
@@ -57,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Feed hostile files to every reader.")
     parser.add_argument("--executions", type=int, default=1_000_000, help="for each reader")
     parser.add_argument("--guided", type=int, help="for each binary reader, guided by coverage; default: a tenth")
-    parser.add_argument("--seconds", type=float, default=600, help="most time for each reader")
+    parser.add_argument("--seconds", type=float, default=1800, help="most time for each reader")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--reader", choices=READERS, action="append", help="default: all")
     parser.add_argument("--input", type=int, help="read this one input of --reader again, in this process")
@@ -78,7 +79,7 @@ def main() -> None:
         for finding, number in (*found.findings.items(), *(by_coverage.findings.items() if by_coverage else ())):
             print(f"    input {number}: {finding}", flush=True)
         if arguments.result:  # after each reader: a campaign takes long
-            write_json(arguments.result, described(results, arguments))
+            write_json(arguments.result, with_result(arguments.result, reader, found, by_coverage, arguments.seed))
     if any(found.findings or (other and other.findings) for found, other in results.values()):
         sys.exit(1)
 
@@ -103,47 +104,36 @@ def line(reader: Reader, found: Result, by_coverage: Result | None) -> str:
     )
 
 
-def described(results: dict[str, tuple[Result, Result | None]], arguments: argparse.Namespace) -> dict[str, Any]:
-    """What benchmarks/results/fuzz.json holds."""
-    rows = [
-        [
-            READERS[name].what,
-            found.seeds,
-            found.systematic,
-            found.executions,
-            by_coverage.executions if by_coverage else None,
-            round(found.seconds + (by_coverage.seconds if by_coverage else 0)),
-            sum(count for label, count in found.outcomes.items() if label.startswith("read")),
-            len(found.outcomes),
-            len(found.findings) + (len(by_coverage.findings) if by_coverage else 0),
-        ]
-        for name, (found, by_coverage) in results.items()
-    ]
-    columns = [
-        "files",
-        "seeds",
-        "systematic",
-        "executions",
-        "guided by coverage",
-        "seconds",
-        "read",
-        "distinct outcomes",
-        "findings",
-    ]
-    total = ["all", *(sum(row[i] or 0 for row in rows) for i in range(1, len(columns)))]
-    return {
-        "benchmark": "fuzz",
+def with_result(path: Path, reader: Reader, found: Result, by_coverage: Result | None, seed: int) -> dict[str, Any]:
+    """What the file at `path` holds, with this reader's result in the place of an earlier one. Others keep theirs."""
+    known = read_json(path, "Remove it.")["readers"] if path.exists() else {}
+    known[reader.name] = {
         "date": datetime.date.today().isoformat(),
         "machine": provenance(),
-        "seed": arguments.seed,
-        "guided": guided.why_not() or "atheris",
-        "outcomes": {name: dict(found.outcomes.most_common()) for name, (found, _) in results.items()},
-        "findings": {
-            name: {**found.findings, **(by_coverage.findings if by_coverage else {})}
-            for name, (found, by_coverage) in results.items()
-        },
-        "tables": [{"columns": columns, "rows": [*rows, total]}],
+        "seed": seed,
+        "guided_by": guided.why_not() or "atheris",
+        "what": reader.what,
+        "seeds": found.seeds,
+        "systematic": found.systematic,
+        "executions": found.executions,
+        "guided": by_coverage.executions if by_coverage else None,
+        "seconds": round(found.seconds + (by_coverage.seconds if by_coverage else 0)),
+        "read": sum(count for label, count in found.outcomes.items() if label.startswith("read")),
+        "outcomes": dict(found.outcomes.most_common()),
+        "findings": {**found.findings, **(by_coverage.findings if by_coverage else {})},
     }
+    return {"benchmark": "fuzz", "readers": known, "tables": [table(known)]}
+
+
+def table(readers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """A row for each reader there is, and their sum."""
+    numbers = ("seeds", "systematic", "executions", "guided", "seconds", "read")
+    rows = [
+        [one["what"], *(one[number] for number in numbers), len(one["outcomes"]), len(one["findings"])]
+        for one in (readers[name] for name in READERS if name in readers)
+    ]
+    columns = ["files", *numbers[:3], "guided by coverage", *numbers[4:], "distinct outcomes", "findings"]
+    return {"columns": columns, "rows": [*rows, ["all", *(sum(row[i] or 0 for row in rows) for i in range(1, 9))]]}
 
 
 if __name__ == "__main__":
