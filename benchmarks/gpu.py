@@ -126,7 +126,7 @@ def run_part(chosen: argparse.Namespace) -> None:
 def working(kernels: tuple[str, ...], results: dict[str, Any]) -> tuple[str, ...]:
     """Those of the kernels whose deterministic float32 steps of negative sampling, which the other parts measure, were
     found right, where `check` has run."""
-    noise = [entry for entry in results.get("check", []) if entry["objective"] == "ns"]
+    noise = [entry for entry in results.get("check", []) if (entry["objective"], entry["units"]) == ("ns", "none")]
     checked = [entry for entry in noise if entry["deterministic"] and entry["products"] == "float32"]
     wrong = {entry["kernels"] for entry in checked if not entry["fine"]}
     return tuple(kernel for kernel in kernels if kernel not in wrong) or kernels
@@ -165,7 +165,7 @@ def machine(device: str, quiet: bool = False) -> tuple[dict[str, Any], tuple[str
         gpu = find_gpu()
         if not isinstance(gpu, Gpu):
             raise WordlabError(f"no GPU to measure. {gpu}. Or try the program itself: --device cpu --tiny")
-        best, reason = choose_kernels(gpu, 128, 42, "ns")
+        best, reason = choose_kernels(gpu, 128, 42, "ns", "none")
         kernels = ("triton", "torch") if best == "triton" else ("torch",)
         facts |= {
             "gpu": gpu.name,

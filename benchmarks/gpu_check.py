@@ -11,6 +11,7 @@ import sys
 import traceback
 import types
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -21,12 +22,12 @@ from benchmarks.gpu_data import Tables
 from wordlab.config import BlockNegatives, LearningRates, ModelConfig, SubwordsConfig, TrainConfig
 from wordlab.torch_engine.engine import TorchEngine
 
-Method = tuple[str, str, str, str, int]
-"""Objective, arch, gradient, edges, dim."""
+Method = tuple[str, str, str, str, str, int]
+"""Objective, subwords' units, arch, gradient, edges, dim."""
 Variant = tuple[str, bool, str]
 """Kernels, deterministic, products."""
 EDGES = ("cut", "drop", "pad")
-WORDS, TOKENS = 150, 700
+WORDS, GRAMS, TOKENS = 150, 60, 700
 LARGEST_ERROR = {"float32": 1e-5, "tf32x3": 1e-5, "tf32": 1e-2, "bf16": 3e-2}
 """Of a step, relative to its length."""
 GROWTH = {"ns": 1, "hs": 1, "softmax": 10}
@@ -45,10 +46,12 @@ def without_compiler() -> None:
         sys.modules["wordlab.compiled"] = stand_in
 
 
-def configuration(objective: str, arch: str, gradient: str, edges: str, dim: int) -> tuple[ModelConfig, TrainConfig]:
+def configuration(
+    objective: str, units: str, arch: str, gradient: str, edges: str, dim: int
+) -> tuple[ModelConfig, TrainConfig]:
     model = ModelConfig(
         arch=arch, objective=objective, dim=dim, window=5, window_edges=edges, negatives=5, cbow_gradient=gradient,
-        subwords=SubwordsConfig(units="none", min_n=3, max_n=6, buckets=1),
+        subwords=SubwordsConfig(units=units, min_n=3, max_n=6, buckets=1),
     )  # type: ignore[arg-type]  # fmt: skip
     lr = 0.02 if objective == "softmax" else 0.1  # more of it overshoots
     train = TrainConfig(
@@ -78,6 +81,33 @@ def paths_of(model: ModelConfig) -> Any:
     return Paths.of_counts(np.arange(WORDS, 0, -1))
 
 
+@dataclass(frozen=True)
+class Grams:
+    """Stands for wordlab.subwords.Subwords, which needs Arrow: n-gram rows of words, a few each, drawn at random."""
+
+    start: np.ndarray
+    row: np.ndarray
+    buckets: np.ndarray
+    longest: int
+
+
+def grams_of(model: ModelConfig) -> Any:
+    """The words' n-gram rows, some of them shared and some twice in a word."""
+    if model.subwords.units == "none":
+        return None
+    rng = np.random.default_rng(9)
+    number = rng.integers(0, 9, WORDS)
+    row = rng.integers(0, GRAMS, number.sum()).astype(np.int32)
+    start = np.concatenate([[0], np.cumsum(number)]).astype(np.int64)
+    return Grams(start, row, np.arange(GRAMS, dtype=np.int32), int(number.max()))
+
+
+def start_rows(model: ModelConfig) -> np.ndarray:
+    """Rows to begin with: words, padding, output rows, padding, n-grams; float32 (rows, dim)."""
+    rows = 2 * WORDS + 2 + (GRAMS if model.subwords.units != "none" else 0)
+    return (0.3 * np.random.default_rng(7).normal(size=(rows, model.dim))).astype(np.float32)
+
+
 def reference_step(model: ModelConfig, train: TrainConfig, start: np.ndarray) -> tuple[np.ndarray, float, float]:
     """What reference.py makes of the case: table, loss, weight."""
     without_compiler()
@@ -85,7 +115,7 @@ def reference_step(model: ModelConfig, train: TrainConfig, start: np.ndarray) ->
     from wordlab.kernels import reference
 
     ids, ends, tables = case()
-    paths = paths_of(model)
+    parts = paths_of(model), grams_of(model)
     with np.errstate(over="ignore"):
         keep, window, noise = (
             np.uint64(sampling.stream_key(1, 0, stream)) for stream in (sampling.KEEP, sampling.WINDOW, sampling.NOISE)
@@ -98,14 +128,15 @@ def reference_step(model: ModelConfig, train: TrainConfig, start: np.ndarray) ->
         blocks = [(b, min(b + size, len(kept))) for b in range(0, len(kept), size)]
         groups = [blocks[b : b + train.batch_tokens // size] for b in range(0, len(blocks), train.batch_tokens // size)]
         rows = WORDS + 1
-        inputs, outputs = start[:rows].astype(np.float64), start[rows:].astype(np.float64)
+        words, outputs, grams = np.split(start.astype(np.float64), [rows, 2 * rows])
+        inputs = np.concatenate([words, grams])
         total = np.zeros(2)
         for number, group in enumerate(groups):
             read = len(ids) * number / len(groups)
             lr = getattr(train.lr, model.arch) * max(1 - read / (train.epochs * len(ids)), train.lr_floor)
-            batch = reference.Batch(ids[kept], sentence, kept, group, window, noise, accept, alias, paths)
+            batch = reference.Batch(ids[kept], sentence, kept, group, window, noise, accept, alias, *parts)
             total += reference.train_batch(inputs, outputs, batch, model, train, float(np.float32(lr)))
-    return np.concatenate([inputs, outputs]), total[0], total[1]
+    return np.concatenate([inputs[:rows], outputs, inputs[rows:]]), total[0], total[1]
 
 
 def cases(kernels: tuple[str, ...], device: str, tiny: bool) -> Iterator[tuple[Method, list[Variant]]]:
@@ -117,13 +148,20 @@ def cases(kernels: tuple[str, ...], device: str, tiny: bool) -> Iterator[tuple[M
     coarse = [("triton", True, "tf32x3"), ("triton", True, "tf32"), ("triton", True, "bf16")]
     coarse += [("torch", True, "tf32"), ("torch", True, "bf16")]
     if device == "cuda":
-        for method in (("ns", "skipgram", "exact", "cut", 128), ("ns", "cbow", "word2vec", "cut", 128)):
+        for method in (("ns", "none", "skipgram", "exact", "cut", 128), ("ns", "none", "cbow", "word2vec", "cut", 128)):
             yield method, exact + [variant for variant in coarse if variant[0] in kernels]
     for (arch, gradient), edges in product((("skipgram", "exact"), ("cbow", "exact"), ("cbow", "word2vec")), EDGES):
-        yield ("ns", arch, gradient, edges, 20 if tiny else 100), exact
+        yield ("ns", "none", arch, gradient, edges, 20 if tiny else 100), exact
     plain = [("torch", deterministic, "float32") for deterministic in (True, False)]
-    for objective, bag in product(("hs", "softmax"), (("skipgram", "exact", "cut"), ("cbow", "word2vec", "pad"))):
-        yield (objective, *bag, 20 if tiny else 100), plain
+    others = (
+        ("hs", "none"),
+        ("softmax", "none"),
+        ("ns", "characters"),
+        ("hs", "characters"),
+        ("softmax", "characters"),
+    )
+    for other, bag in product(others, (("skipgram", "exact", "cut"), ("cbow", "word2vec", "pad"))):
+        yield (*other, *bag, 20 if tiny else 100), plain
 
 
 def check(
@@ -139,11 +177,11 @@ def check(
         if not goes_on():
             break
         model, train = configuration(*method)
-        start = (0.3 * np.random.default_rng(7).normal(size=(2 * WORDS + 2, model.dim))).astype(np.float32)
+        start = start_rows(model)
         right, loss, weight = reference_step(model, train, start)
         for kernel, deterministic, products in variants:
             entry = {
-                **dict(zip(("objective", "arch", "gradient", "edges", "dim"), method, strict=True)),
+                **dict(zip(("objective", "units", "arch", "gradient", "edges", "dim"), method, strict=True)),
                 "kernels": kernel, "deterministic": deterministic, "products": products,
             }  # fmt: skip
             options = {"kernels": kernel, "deterministic": deterministic, "products": products}
@@ -167,7 +205,15 @@ def engine_step(
     """What the torch engine makes of the case: table, loss, weight."""
     ids, ends, tables = case()
     engine = TorchEngine(
-        model, train, tables, 1, device=device, segment_tokens=1 << 12, paths=paths_of(model), **options
+        model,
+        train,
+        tables,
+        1,
+        device=device,
+        segment_tokens=1 << 12,
+        paths=paths_of(model),
+        subwords=grams_of(model),
+        **options,
     )
     rows, dim = start.shape
     engine.table[:rows, :dim] = torch.from_numpy(start).to(device)

@@ -130,10 +130,10 @@ def part_check(bench: Bench) -> None:
     wrong = [entry for entry in found if not entry["fine"]]
     largest: dict[tuple[Any, ...], float] = {}
     for entry in found:
-        variant = tuple(entry[name] for name in ("objective", "kernels", "deterministic", "products"))
+        variant = tuple(entry[name] for name in ("objective", "units", "kernels", "deterministic", "products"))
         largest[variant] = max(entry["error"], largest.get(variant, 0.0))
     for variant, error in largest.items():
-        print(f"check    {variant!s:<44} largest error {error:.1e}")
+        print(f"check    {variant!s:<60} largest error {error:.1e}")
     print(f"check    {len(found) - len(wrong)} of {len(found)} fine")
     for entry in wrong:
         print(f"WRONG    {entry}")

@@ -23,7 +23,13 @@ def run_torch(
     """One epoch of the torch engine over the shard, segment after segment; as `tests.engine.run_engine`."""
     engine = TorchEngine(
         *(case.model, case.train, case.tables, case.seed),
-        **{"device": device, "segment_tokens": segment_tokens, "paths": case.paths, **options},
+        **{
+            "device": device,
+            "segment_tokens": segment_tokens,
+            "paths": case.paths,
+            "subwords": case.subwords,
+            **options,
+        },
     )
     total = np.zeros(2)
     rows, dim = engine.layout.nothing, case.model.dim

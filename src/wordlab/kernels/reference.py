@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,9 @@ from numpy.typing import NDArray
 from wordlab.config import ModelConfig, TrainConfig
 from wordlab.huffman import Paths
 from wordlab.sampling import noise_word, window_width
-from wordlab.subwords import Subwords
+
+if TYPE_CHECKING:  # it imports Arrow, which a machine with a GPU may lack
+    from wordlab.subwords import Subwords
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from wordlab.config import CudaConfig, ModelConfig, TrainConfig
 from wordlab.errors import ResourceError
-from wordlab.huffman import Paths
 from wordlab.machine import in_units
 from wordlab.torch_engine.engine import SEGMENT_TOKENS, TorchEngine, description_of, engine_bytes
 from wordlab.torch_engine.feeding import AHEAD, Feed, feed_bytes
 from wordlab.torch_engine.gpu import Gpu, choose_kernels, find_gpu
 from wordlab.torch_engine.layout import Layout, Tables
-from wordlab.training import TrainingData, fit_to_vocabulary
+from wordlab.training import TrainingData, WordParts, fit_to_vocabulary
 
 DEVICE = "cuda"
 SAME_WORD_TOKENS = 1.2
@@ -73,13 +72,6 @@ def plan_gpu(
 
     wanted: run.device, auto or cuda. Raises ResourceError where the GPU is too small, or `cuda` cannot be had.
     """
-    if model.subwords.units != "none":
-        if wanted == "cuda":
-            raise ResourceError(
-                "params.yaml: model.subwords train on the CPU only, but run.device is cuda. "
-                "Set run.device to auto or cpu, for instance: dvc exp run -S run.device=cpu"
-            )
-        return None, "training on the CPU, and NOT on the GPU that is here: model.subwords.units is not none"
     gpu = find_gpu()
     if isinstance(gpu, Gpu):
         first = fit_to_vocabulary(train, data.vocab.counts, data.tables)
@@ -102,13 +94,14 @@ def batch_for_gpu(
 
     Words that meet themselves in a micro-batch are what costs quality (docs/LOG.md): their expected number is
     batch_tokens * sum of p^2, p a word's share of the kept tokens. Never fewer than train.batch_tokens. That rule was
-    found for negative sampling. Where all words share rows, which the top of a tree is and every row of full softmax,
-    it says nothing, and train.batch_tokens is taken.
+    found for words and negative sampling. Where words share rows (the top of a tree, n-grams, all output rows of full
+    softmax) it says nothing, and train.batch_tokens is taken.
     """
     kept = counts * tables.keep_probability.astype(np.float64)
     share = kept / kept.sum()
     harmless = int(SAME_WORD_TOKENS / float((share**2).sum()))
-    most = min(harmless, LARGEST_BATCH) if model.objective == "ns" else 0
+    measured = model.objective == "ns" and model.subwords.units == "none"
+    most = min(harmless, LARGEST_BATCH) if measured else 0
     size = cuda.batch_tokens or max(train.batch_tokens, most)
     blocks = max(1, size // train.block_tokens)
     return dataclasses.replace(train, batch_tokens=blocks * train.block_tokens)
@@ -118,20 +111,22 @@ def make_plan(
     gpu: Gpu, data: TrainingData, model: ModelConfig, train: TrainConfig, first_batch_tokens: int, cuda: CudaConfig
 ) -> Plan:
     """Kernels and memory. train: with its micro-batch fitted. Raises ResourceError where the GPU is too small."""
-    layout = Layout.of(model, train, len(data.vocab), cuda.products)
-    kernels, reason = choose_kernels(gpu, layout.depth, max(layout.block_tokens, layout.context), model.objective)
+    parts = WordParts.of(model, data.vocab.arrow_words(), data.vocab.counts)
+    layout = Layout.of(model, train, len(data.vocab), cuda.products, parts.subwords)
+    block = max(layout.block_tokens, layout.context)
+    kernels, reason = choose_kernels(gpu, layout.depth, block, model.objective, model.subwords.units)
     if kernels == "torch" and cuda.products == "tf32x3":
         layout = dataclasses.replace(layout, products="float32")
     shard_tokens = [shard.num_tokens for shard in data.corpus.shards]
-    paths = paths_of(data, model)
-    engine = engine_bytes(layout, SEGMENT_TOKENS, kernels, cuda.deterministic, paths) + SPARE_BYTES
+    engine = engine_bytes(layout, SEGMENT_TOKENS, kernels, cuda.deterministic, *parts) + SPARE_BYTES
     resident = engine + feed_bytes(shard_tokens, SEGMENT_TOKENS, True) <= gpu.free_bytes
     need = engine + feed_bytes(shard_tokens, SEGMENT_TOKENS, resident)
     if need > gpu.free_bytes:
+        ngrams = f" of words, and {layout.ngram_rows:,} of n-grams," if parts.subwords else ""
         raise ResourceError(
-            f"{2 * len(data.vocab):,} vectors of {model.dim} numbers need {in_units(need)} on the GPU, but {gpu.name} "
-            f"has {in_units(gpu.free_bytes)} of {in_units(gpu.total_bytes)} free. Close other programs that use it, "
-            "use a smaller model.dim, a higher vocab.min_count or a vocab.max_size, or train on the CPU: "
+            f"{2 * len(data.vocab):,} vectors{ngrams} of {model.dim} numbers need {in_units(need)} on the GPU, but "
+            f"{gpu.name} has {in_units(gpu.free_bytes)} of {in_units(gpu.total_bytes)} free. Close other programs that "
+            "use it, use a smaller model.dim, a higher vocab.min_count or a vocab.max_size, or train on the CPU: "
             "dvc exp run -S run.device=cpu"
         )
     place = "the whole corpus on the device" if resident else f"{AHEAD + 1} segments of the corpus on the device"
@@ -143,15 +138,11 @@ def make_plan(
     return Plan(gpu.name, layout, train, first_batch_tokens, kernels, cuda.deterministic, resident, need, sentence)
 
 
-def paths_of(data: TrainingData, model: ModelConfig) -> Paths | None:
-    """The words' paths, for hierarchical softmax."""
-    return Paths.of_counts(data.vocab.counts) if model.objective == "hs" else None
-
-
 def open_engine(plan: Plan, data: TrainingData, model: ModelConfig, seed: int) -> TorchEngine:
     """Allocate what was planned."""
     device = torch.device(DEVICE)
     feed = Feed([shard.ids for shard in data.corpus.shards], SEGMENT_TOKENS, device, plan.resident)
+    parts = WordParts.of(model, data.vocab.arrow_words(), data.vocab.counts)
     return TorchEngine(
         model,
         plan.train,
@@ -164,5 +155,6 @@ def open_engine(plan: Plan, data: TrainingData, model: ModelConfig, seed: int) -
         segment_tokens=SEGMENT_TOKENS,
         feed=feed,
         first_batch_tokens=plan.first_batch_tokens,
-        paths=paths_of(data, model),
+        paths=parts.paths,
+        subwords=parts.subwords,
     )

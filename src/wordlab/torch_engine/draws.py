@@ -15,7 +15,7 @@ from torch import Tensor
 MASK = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15
 FACTORS = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-KEEP, WINDOW, NOISE, START = 1, 2, 3, 4
+KEEP, WINDOW, NOISE, START, START_NGRAMS = 1, 2, 3, 4, 5
 """Streams: one for each kind of choice."""
 DRAWS_PER_POSITION = 2048
 _CHUNK = 1 << 22
@@ -100,10 +100,19 @@ def alias_table(probability: NDArray[np.float64]) -> tuple[NDArray[np.int64], ND
 
 def initial_vectors(seed: int, vectors: Tensor) -> None:
     """Fill a (V, D) tensor with numbers uniform in +-1/(2D), as word2vec.c starts its input rows."""
-    key, (rows, dim) = stream_key(seed, 0, START), vectors.shape
+    _fill_uniform(stream_key(seed, 0, START), torch.arange(len(vectors), device=vectors.device), vectors)
+
+
+def initial_ngram_vectors(seed: int, buckets: Tensor, vectors: Tensor) -> None:
+    """Likewise for the rows of n-grams' buckets, (G, D): by the bucket's number, whatever other buckets are used."""
+    _fill_uniform(stream_key(seed, 0, START_NGRAMS), buckets.long(), vectors)
+
+
+def _fill_uniform(key: int, rows: Tensor, vectors: Tensor) -> None:
+    """rows: the number of each row, int64."""
+    dim = vectors.shape[1]
     step = max(1, _CHUNK // dim)
-    for first in range(0, rows, step):
-        part = vectors[first : first + step]
-        numbers = torch.arange(first * dim, (first + len(part)) * dim, device=vectors.device)
-        uniform = shift_right(draw(key, numbers), 40).to(torch.float64) / 2.0**24
-        part.copy_(((uniform - 0.5) / dim).view(part.shape))
+    column = torch.arange(dim, device=vectors.device)
+    for part, number in zip(vectors.split(step), rows.split(step), strict=True):
+        uniform = shift_right(draw(key, number[:, None] * dim + column), 40).to(torch.float64) / 2.0**24
+        part.copy_((uniform - 0.5) / dim)

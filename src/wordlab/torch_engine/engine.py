@@ -17,10 +17,10 @@ from torch import Tensor
 from wordlab.config import ModelConfig, TrainConfig
 from wordlab.errors import ArtifactError
 from wordlab.torch_engine.bags import Bags
-from wordlab.torch_engine.draws import alias_table, initial_vectors, keep_thresholds
+from wordlab.torch_engine.draws import alias_table, initial_ngram_vectors, initial_vectors, keep_thresholds
 from wordlab.torch_engine.eager import EagerRunner, eager_bytes
 from wordlab.torch_engine.feeding import Feed
-from wordlab.torch_engine.layout import Layout, Paths, Products, Tables
+from wordlab.torch_engine.layout import Layout, Paths, Products, Tables, WordRows
 from wordlab.torch_engine.runners import UNROLL, Runner, TritonRunner
 from wordlab.torch_engine.segments import Drawing, cut_into_blocks
 from wordlab.torch_engine.tree import Tree
@@ -56,26 +56,33 @@ class TorchEngine:
         first_batch_tokens: int = 0,
         dtype: torch.dtype = torch.float32,
         paths: Paths | None = None,
+        subwords: Subwords | None = None,
     ) -> None:
         """Start from random input rows and zero output rows.
 
         kernels: "torch" or "triton".   feed: brings the ids of a corpus; without it they are copied when asked for.
         first_batch_tokens: micro-batch of the warm-up, in which larger ones diverge (docs/LOG.md); 0: no warm-up.
         dtype: float64 makes an exact witness of the torch kernels.
-        paths: of the vocabulary's Huffman tree; model.objective hs needs it.
+        paths: of the vocabulary's Huffman tree; model.objective hs needs it.   subwords: the words' n-gram rows.
         """
         self.model, self.train, self.seed = model, train, seed
         self.device, self.segment_tokens = torch.device(device), segment_tokens
-        self.layout = Layout.of(model, train, len(tables.keep_probability), products)
+        self.layout = Layout.of(model, train, len(tables.keep_probability), products, subwords)
+        self.subwords = subwords
         torch.set_float32_matmul_precision("high" if products == "tf32" else "highest")
         layout = self.layout
         self.table = torch.zeros((layout.table_rows, layout.depth), dtype=dtype, device=self.device)
         initial_vectors(seed, self.table[: layout.vocab_size, : layout.dim])
+        if subwords is not None:
+            ngrams = self.table[layout.ngram_row : layout.nothing, : layout.dim]
+            initial_ngram_vectors(seed, torch.from_numpy(subwords.buckets).to(self.device), ngrams)
         accept, alias = alias_table(tables.noise_probability)
         thresholds = keep_thresholds(tables.keep_probability)
         on_device = [torch.from_numpy(array).to(self.device) for array in (thresholds, accept, alias)]
         self._drawing = Drawing(seed, *on_device)
-        self._bags = None if layout.objective == "ns" else Bags(layout, self.table)
+        self._bags: Bags | None = None
+        if layout.objective != "ns" or subwords is not None:
+            self._bags = Bags(layout, self.table, deterministic, subwords)
         self._tree = Tree(paths, layout, self.table) if paths is not None else None
         self.runner = self._open_runner(layout, kernels, deterministic)
         first_layout = dataclasses.replace(layout, batch_blocks=warm_up_blocks(layout, first_batch_tokens))
@@ -88,7 +95,7 @@ class TorchEngine:
 
     def _open_runner(self, layout: Layout, kernels: str, deterministic: bool) -> Runner | EagerRunner:
         if self._bags is not None:
-            assert kernels == "torch", "the fused kernels are for negative sampling, see gpu.choose_kernels"
+            assert kernels == "torch", "the fused kernels are for words and negative sampling: gpu.choose_kernels"
             return EagerRunner(layout, self.table, deterministic, self._bags, self._tree)
         kind = TritonRunner if kernels == "triton" else Runner
         return kind(layout, self.table, self.segment_tokens, deterministic)
@@ -155,7 +162,7 @@ class TorchEngine:
         return rates
 
     def read_table(self) -> NDArray[np.float32]:
-        """All rows, copied to the host, (2V + 3, depth)."""
+        """All rows, copied to the host, (2V + 3 + G, depth)."""
         copied: NDArray[np.float32] = self.table.cpu().numpy()
         return copied
 
@@ -171,31 +178,30 @@ class TorchEngine:
 
     @property
     def input_vectors(self) -> NDArray[np.float32]:
-        """Copy on the host, (V, dim)."""
-        return self._rows(0)
+        """On the host, (V, dim): a copy, with subwords the means of the words' rows."""
+        if self.subwords is None:
+            return self.word_vectors
+        from wordlab.subwords import mean_vectors
 
-    @property
-    def subwords(self) -> Subwords | None:
-        """None: this engine has no n-grams."""
-        return None
+        return mean_vectors(self.subwords.start, self.subwords.row, self.word_vectors, self.ngram_vectors)
 
     @property
     def word_vectors(self) -> NDArray[np.float32]:
-        """Copy on the host, (V, dim)."""
-        return self.input_vectors
+        """Copy of the words' own input rows on the host, (V, dim)."""
+        return self._rows(0, self.layout.vocab_size)
 
     @property
     def ngram_vectors(self) -> NDArray[np.float32]:
-        """No rows, (0, dim)."""
-        return np.zeros((0, self.layout.dim), np.float32)
+        """Copy of the n-grams' rows on the host, (G, dim)."""
+        return self._rows(self.layout.ngram_row, self.layout.ngram_rows)
 
     @property
     def output_vectors(self) -> NDArray[np.float32]:
         """Copy on the host, (V, dim)."""
-        return self._rows(self.layout.vocab_size + 1)
+        return self._rows(self.layout.vocab_size + 1, self.layout.vocab_size)
 
-    def _rows(self, first: int) -> NDArray[np.float32]:
-        rows = self.table[first : first + self.layout.vocab_size, : self.layout.dim]
+    def _rows(self, first: int, number: int) -> NDArray[np.float32]:
+        rows = self.table[first : first + number, : self.layout.dim]
         copied: NDArray[np.float32] = rows.to("cpu", torch.float32).contiguous().numpy()
         return copied
 
@@ -231,7 +237,12 @@ def description_of(
 
 
 def engine_bytes(
-    layout: Layout, segment_tokens: int, kernels: str, deterministic: bool, paths: Paths | None = None
+    layout: Layout,
+    segment_tokens: int,
+    kernels: str,
+    deterministic: bool,
+    paths: Paths | None = None,
+    subwords: WordRows | None = None,
 ) -> int:
     """Device memory that an engine takes, the corpus aside: tables, a segment, a micro-batch, rounded up."""
     row = 4 * layout.depth
@@ -239,8 +250,8 @@ def engine_bytes(
     blocks = layout.blocks_of(segment_tokens) + UNROLL * layout.batch_blocks
     places = blocks * layout.block_rows
     segment = 100 * segment_tokens + 12 * places + 12 * blocks * layout.block_tokens
-    if layout.objective != "ns":
-        return layout.table_rows * row + drawing + segment + eager_bytes(layout, deterministic, paths)
+    if layout.objective != "ns" or subwords is not None:
+        return layout.table_rows * row + drawing + segment + eager_bytes(layout, deterministic, paths, subwords)
     table = layout.table_rows * (row + (4 if kernels == "torch" else 8)) + drawing
     if deterministic:
         segment += (60 if kernels == "torch" else 40) * places

@@ -48,13 +48,16 @@ def find_gpu() -> Gpu | str:
     return Gpu(torch.cuda.get_device_name(), torch.cuda.get_device_capability(), total, free)
 
 
-def choose_kernels(gpu: Gpu, depth: int, block: int, objective: str) -> tuple[str, str]:
+def choose_kernels(gpu: Gpu, depth: int, block: int, objective: str, units: str) -> tuple[str, str]:
     """The kernels to train with, "triton" or "torch", and why.
 
-    depth: numbers in a row of the table.   block: targets and context places of a block.   objective: of the model.
+    depth: numbers in a row of the table.   block: targets and context places of a block.
+    objective, units: model.objective and model.subwords.units.
     """
     if objective != "ns":
         return "torch", f"there are no fused kernels for model.objective {objective}"
+    if units != "none":
+        return "torch", "there are no fused kernels for model.subwords"
     if importlib.util.find_spec("triton") is None:
         return "torch", "Triton is not installed"
     if gpu.capability < TRITON_CAPABILITY:

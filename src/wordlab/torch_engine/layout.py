@@ -5,9 +5,11 @@ Letters in names and shapes, as in kernels/layout.py:
     P   padding rows: 1 with window_edges: pad, else 0        R   rows that a block moves: B + C + P + N
     D   depth                     T   targets of a micro-batch, all blocks' together
 
-Rows of the table: 0..V-1 input vectors, V padding as input, V+1..2V output vectors, 2V+1 padding as output. Row 2V+2 is
-`nothing`: zeros, read where there is no token and moved by zeros only, so that no kernel has to leave out a place. In
-hierarchical softmax the output rows are those of inner nodes, V+1..2V-1.
+    G   rows of n-grams           U   different input rows of a micro-batch
+
+Rows of the table: 0..V-1 input vectors, V padding as input, V+1..2V output vectors, 2V+1 padding as output, then the G
+of n-grams, 2V+2..2V+1+G. The last row is `nothing`: zeros, read where there is no token and moved by zeros only, so
+that no kernel has to leave out a place. In hierarchical softmax the output rows are those of inner nodes, V+1..2V-1.
 
 The rows of a block, in this order (R,):
     skip-gram   targets as input · context as output · padding as output · noise words as output
@@ -39,6 +41,22 @@ class Tables(Protocol):
 
     @property
     def noise_probability(self) -> NDArray[np.float64]: ...
+
+
+class WordRows(Protocol):
+    """What `wordlab.subwords.Subwords` has; that module needs pyarrow."""
+
+    @property
+    def start(self) -> NDArray[np.int64]: ...
+
+    @property
+    def row(self) -> NDArray[np.int32]: ...
+
+    @property
+    def buckets(self) -> NDArray[np.int32]: ...
+
+    @property
+    def longest(self) -> int: ...
 
 
 class Paths(Protocol):
@@ -76,10 +94,18 @@ class Layout:
     damping: float
     dim: int
     vocab_size: int
+    ngram_rows: int
     products: Products
 
     @classmethod
-    def of(cls, model: ModelConfig, train: TrainConfig, vocab_size: int, products: Products) -> Layout:
+    def of(
+        cls,
+        model: ModelConfig,
+        train: TrainConfig,
+        vocab_size: int,
+        products: Products,
+        subwords: WordRows | None = None,
+    ) -> Layout:
         return cls(
             objective=model.objective,
             cbow=model.arch == "cbow",
@@ -93,6 +119,7 @@ class Layout:
             damping=train.damping,
             dim=model.dim,
             vocab_size=vocab_size,
+            ngram_rows=len(subwords.buckets) if subwords is not None else 0,
             products=products,
         )
 
@@ -143,6 +170,11 @@ class Layout:
 
     @property
     def nothing(self) -> int:
+        return self.ngram_row + self.ngram_rows
+
+    @property
+    def ngram_row(self) -> int:
+        """The first row of an n-gram."""
         return 2 * self.vocab_size + 2
 
     @property

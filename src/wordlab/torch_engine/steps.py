@@ -35,8 +35,19 @@ class Updates(NamedTuple):
 def block_updates(table: Tensor, rows: Tensor, windows: Tensor, lr: Tensor, layout: Layout) -> Updates:
     """Steps of these blocks. rows (b, R), windows (b, 3, B): see Blocks. lr: a single number, of the table's dtype."""
     gathered = table.index_select(0, rows.view(-1)).view(*rows.shape, -1)
-    compute = _cbow if layout.cbow else _skipgram
-    return compute(gathered, rows, windows, lr, layout)
+    return updates_of(gathered, rows, windows, lr, layout, None)
+
+
+def updates_of(
+    gathered: Tensor, rows: Tensor, windows: Tensor, lr: Tensor, layout: Layout, sizes: Tensor | None
+) -> Updates:
+    """The same for rows that have been read: (b, R, D).
+
+    sizes: with subwords in CBOW, where input entries are sums of rows: of how many each is one, (b, C + P).
+    """
+    if layout.cbow:
+        return _cbow(gathered, rows, windows, lr, layout, sizes)
+    return _skipgram(gathered, rows, windows, lr, layout)
 
 
 def _inside(windows: Tensor, layout: Layout, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
@@ -48,11 +59,15 @@ def _inside(windows: Tensor, layout: Layout, dtype: torch.dtype) -> tuple[Tensor
     return inside.to(dtype), (high - low).to(dtype), missing.to(dtype)
 
 
-def bag_shares(windows: Tensor, layout: Layout, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """CBOW's bags as numbers, (b, C + P, B): how often an entry is in the bag of a target; and divided by its size."""
+def bag_shares(windows: Tensor, layout: Layout, dtype: torch.dtype, sizes: Tensor | None) -> tuple[Tensor, Tensor]:
+    """CBOW's bags as numbers, (b, C + P, B): how often an entry is in the bag of a target; and divided by its size.
+
+    sizes: rows of each entry, (b, C + P); None: one.
+    """
     inside, pairs, missing = _inside(windows, layout, dtype)
     members = torch.cat([inside, missing], dim=1) if layout.padding else inside
-    return members, members / (pairs + missing).clamp(min=1)
+    rows = pairs + missing if sizes is None else torch.bmm(sizes[:, None, :], members)
+    return members, members / rows.clamp(min=1)
 
 
 def _skipgram(gathered: Tensor, rows: Tensor, windows: Tensor, lr: Tensor, layout: Layout) -> Updates:
@@ -76,11 +91,11 @@ def _skipgram(gathered: Tensor, rows: Tensor, windows: Tensor, lr: Tensor, layou
     return Updates(torch.cat(steps, dim=1), torch.cat(curvature, dim=1), loss)
 
 
-def _cbow(gathered: Tensor, rows: Tensor, windows: Tensor, lr: Tensor, layout: Layout) -> Updates:
+def _cbow(gathered: Tensor, rows: Tensor, windows: Tensor, lr: Tensor, layout: Layout, sizes: Tensor | None) -> Updates:
     """The mean of each window's input rows against the output rows of the target and of the noise words."""
     size, noise_at = layout.block_tokens, layout.noise_at
     targets, bag, noise = gathered[:, :size], gathered[:, size:noise_at], gathered[:, noise_at:]
-    members, mean = bag_shares(windows, layout, gathered.dtype)
+    members, mean = bag_shares(windows, layout, gathered.dtype, sizes)
     hidden = matrix_product(mean.transpose(1, 2), bag, layout)
 
     has_bag = (windows[:, 1:2] > windows[:, :1]).to(gathered.dtype)

@@ -1,7 +1,7 @@
 """Sums of steps by row, where only the words of a micro-batch say which rows there are and how many.
 
-`steps.py` adds up the entries of blocks, of which each has as many as the next. A word's path has any number of nodes,
-so here the rows are found and numbered first, and there is a sum for each.
+`steps.py` adds up the entries of blocks, of which each has as many as the next. A word has any number of n-grams, and
+its path any number of nodes, so here the rows are found and numbered first, and there is a sum for each.
 """
 
 from __future__ import annotations
@@ -12,6 +12,14 @@ import torch
 from torch import Tensor
 
 from wordlab.torch_engine.steps import FIXED_POINT
+
+STRETCH_NUMBERS = 1 << 22
+"""Numbers in the vectors of one stretch of a list, of decisions or n-grams: 16 MB for every copy in float32."""
+
+
+def stretch_rows(depth: int) -> int:
+    """Entries of one stretch."""
+    return max(1, STRETCH_NUMBERS // depth)
 
 
 class Places:
@@ -51,7 +59,9 @@ class Sums:
         self._curvature.index_add_(0, places, self._number(curvature))
 
     def _number(self, x: Tensor) -> Tensor:
-        return x.double().mul_(FIXED_POINT).round_().long() if self.deterministic else x
+        if not self.deterministic:
+            return x
+        return x.to(torch.float64, copy=True).mul_(FIXED_POINT).round_().long()
 
     def totals(self) -> tuple[Tensor, Tensor]:
         """Steps (size, D) and curvatures (size,), float64 where they are deterministic."""

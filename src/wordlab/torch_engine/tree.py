@@ -15,10 +15,7 @@ from torch.nn.functional import softplus
 
 from wordlab.torch_engine.layout import Layout, Paths
 from wordlab.torch_engine.predictions import Predictions
-from wordlab.torch_engine.sums import Places, Sums
-
-STRETCH_NUMBERS = 1 << 22
-"""Numbers in the vectors of one stretch of decisions: 16 MB for every copy in float32."""
+from wordlab.torch_engine.sums import Places, Sums, stretch_rows
 
 
 class Decisions(NamedTuple):
@@ -46,7 +43,7 @@ class Tree:
         length = torch.where(predictions.there.flatten(), self._start[word + 1] - self._start[word], 0)
         end, target = length.cumsum(0), predictions.target
         skipped = self._start[word] - (end - length)
-        total, size = int(end[-1]), max(1, STRETCH_NUMBERS // depth)
+        total, size = int(end[-1]), stretch_rows(depth)
         for first in range(0, total, size):
             number = torch.arange(first, min(first + size, total), device=word.device)
             prediction = torch.searchsorted(end, number, right=True)
