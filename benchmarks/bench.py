@@ -1,6 +1,6 @@
 """Speed, quality and preprocessing against peers, and whether they reach what they must.
 
-    python -m benchmarks.bench [preprocessing | speed | serving | quality | methods | all] [options]      default: all
+    python -m benchmarks.bench [preprocessing | speed | serving | formats | quality | methods | all] [options]
 
 Needs the outputs of `make run`, `serving` a model at most. Writes benchmarks/results/<benchmark>.json; ends with status
 1 where a target is missed. docs/benchmarks.md says what the timers enclose.
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import methods, preprocessing, quality, serving, speed
+from benchmarks import formats, methods, preprocessing, quality, serving, speed
 from benchmarks.corpus import BenchCorpus
 from benchmarks.jobs import BenchmarkError
 from benchmarks.models import TRAINING_SOURCES, Evaluator, sources
@@ -67,7 +67,7 @@ def parse_options() -> argparse.Namespace:
         "--scratch", type=Path, default=Path("bench-out"), metavar="FOLDER", help="models, text, shards"
     )
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"), metavar="FOLDER")
-    parser.add_argument("--rounds", type=int, default=5, help="speed, preprocessing, serving: rounds (5)")
+    parser.add_argument("--rounds", type=int, default=5, help="all but quality: rounds (5)")
     parser.add_argument("--seeds", type=int, default=10, help="quality: seeds 1 to this (10)")
     parser.add_argument(
         "--processes", type=int, default=available_cores(), help="quality: models at a time (all cores)"
@@ -134,6 +134,11 @@ def run_serving(options: argparse.Namespace, params: Params) -> dict[str, Any]:
     return serving.summarize(serving.measure(options.scratch, options.rounds, trained))
 
 
+def run_formats(options: argparse.Namespace, params: Params) -> dict[str, Any]:
+    """Interleaved rounds of files read and written, of a model made for it."""
+    return formats.summarize(formats.run_rounds(options.scratch, options.rounds))
+
+
 def describe(corpus: BenchCorpus, params: Params) -> dict[str, Any]:
     """What was trained on."""
     data = corpus.data
@@ -152,6 +157,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace, Params], dict[str, Any] | No
     "serving": run_serving,
     "quality": run_quality,
     "methods": run_methods,
+    "formats": run_formats,
 }
 
 

@@ -29,6 +29,9 @@ PROGRAMS = {
 }
 """Program -> module with `prepare(job) -> Train`, imported only where it is measured."""
 
+OTHER_WORK = ("benchmarks.preprocessing_run", "benchmarks.serving_run", "benchmarks.formats_run")
+"""Modules whose WORK has a kind."""
+
 
 def main() -> None:
     kind, spec = sys.argv[1:]
@@ -41,7 +44,7 @@ def main() -> None:
 
 def work_of(kind: str) -> Callable[[Any], Any]:
     """The function of a kind of work other than training."""
-    modules = map(importlib.import_module, ("benchmarks.preprocessing_run", "benchmarks.serving_run"))
+    modules = map(importlib.import_module, OTHER_WORK)
     return next(module.WORK[kind] for module in modules if kind in module.WORK)
 
 

@@ -16,7 +16,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import bench, jobs, methods, models, preprocessing, quality, readme, serving, speed
+from benchmarks import (
+    bench,
+    formats,
+    formats_run,
+    jobs,
+    methods,
+    models,
+    preprocessing,
+    quality,
+    readme,
+    serving,
+    speed,
+)
 from benchmarks.corpus import BenchCorpus
 from benchmarks.jobs import BenchmarkError, Job, Measured, make_job
 from benchmarks.targets import Difference, Median, difference
@@ -25,6 +37,7 @@ from tests.project import WORDS, make_evaluation_sets
 from wordlab.artifacts import read_json, write_manifest
 from wordlab.config import Params, load_params
 from wordlab.counting import build_vocab
+from wordlab.embeddings import Embeddings
 from wordlab.encoding import encode_corpus
 from wordlab.errors import ArtifactError, WordlabError
 from wordlab.tokenizing import tokenize_corpus
@@ -230,6 +243,40 @@ def test_preprocessing_measures_ours_and_gensims_count(project: Path, monkeypatc
     assert error == "" or error.startswith("missed: ")
     assert not list((project / "bench-out").glob("encoded-*"))
     assert all(readme.table(table, Path()) for table in result["tables"])
+
+
+def test_formats_measures_every_reader_and_writer(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Same sizes for both programs; what is written is there whole, and afterwards nothing is left."""
+    sizes = {}
+
+    def run_worker(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
+        found = formats_run.WORK[kind](json.loads(json.dumps(spec, default=str)))
+        sizes[spec["form"], spec["action"], spec["program"]] = found["size_bytes"]
+        assert len(Embeddings.load(spec["path"])) == 300
+        return found
+
+    monkeypatch.setattr(formats, "run_worker", run_worker)
+    monkeypatch.setattr(formats, "NUM_WORDS", 300)
+    monkeypatch.setattr(formats, "DIM", 5)
+    error = run(monkeypatch, "formats", "--rounds", "2")
+    assert error == "" or error.startswith("missed: ")
+    result = read_json(project / "benchmarks/results/formats.json", "")
+    (table,) = result["tables"]
+    assert [row[0] for row in table["rows"]] == [task.name for task in formats.TASKS] and len(result["rounds"]) == 2
+    assert len(result["targets"]) == 9 and readme.table(table, Path())
+    assert sizes["text", "load", "ours"] == sizes["text", "load", "gensim"] == sizes["text", "save", "ours"]
+    assert not (project / "bench-out/formats").exists()
+
+
+def test_a_format_faster_than_gensim_but_slow_is_missed() -> None:
+    def one(task: formats.Task) -> dict[str, Any]:
+        seconds = 1.0 if task.program == "ours" else 4.0
+        return {"wall_seconds": seconds, "cpu_seconds": seconds, "size_bytes": 100_000_000}
+
+    found = formats.summarize([{task.name: one(task) for task in formats.TASKS}] * 3)
+    missed = [target["name"] for target in found["targets"] if not target["met"]]
+    assert missed == ["word2vec binary, load", "word2vec binary, save"]
+    assert {row[6] for row in found["tables"][0]["rows"]} == {None, 4.0}
 
 
 def test_processes_start_together_and_save_their_vectors(pipeline: Path, tmp_path: Path) -> None:
