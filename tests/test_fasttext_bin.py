@@ -20,7 +20,7 @@ from gensim.models.fasttext import (
 
 from wordlab.embeddings import Embeddings
 from wordlab.errors import ArtifactError, QueryError, ResourceError
-from wordlab.formats import fasttext_args
+from wordlab.formats import fasttext_parts
 from wordlab.ngrams import Ngrams
 from wordlab.subword_vectors import SubwordVectors
 from wordlab.subwords import mean_vectors
@@ -316,4 +316,4 @@ def test_damage_is_told(tmp_path: Path) -> None:
 def test_the_defaults_are_fasttexts() -> None:
     """src/args.cc of fastText 0.9.2, but for minCount: which words there are is settled."""
     wanted = {"ws": 5, "epoch": 5, "neg": 5, "word_ngrams": 1, "loss": 2, "lr_update_rate": 100, "t": 1e-4}
-    assert {name: getattr(fasttext_args.Args(dim=3), name) for name in wanted} == wanted
+    assert {name: getattr(fasttext_parts.Args(dim=3), name) for name in wanted} == wanted

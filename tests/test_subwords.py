@@ -7,9 +7,11 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 import pytest
+from gensim.models.fasttext import load_facebook_model
 
 from tests.engine import topic_sentences, train_config, write_data
 from tests.helpers import make_model_folder
+from wordlab import cli
 from wordlab.artifacts import read_json, write_manifest
 from wordlab.config import SubwordsConfig, load_params
 from wordlab.embeddings import Embeddings
@@ -168,3 +170,15 @@ def rewrite_manifest(folder, *section):
         content["config"]["model"]["subwords"] = section[0]
     (folder / "manifest.json").unlink()
     write_manifest(folder, "train", {name: content[name] for name in content.keys() - {"files", "format", "stage"}})
+
+
+def test_a_trained_model_goes_to_fasttexts_format_as_it_is(trained, tmp_path):
+    """By the command; gensim gives every word the same vector, and could train on."""
+    engine, folder = trained
+    cli.main(["export", "--model", str(folder), "--format", "fasttext", "-o", str(tmp_path / "x.bin")])
+    ours, theirs = Embeddings.load(folder), load_facebook_model(str(tmp_path / "x.bin"))
+    assert theirs.wv.index_to_key == ours.words
+    for word in (*ours.words, "aaaings", "unseen"):
+        assert theirs.wv.get_vector(word) == pytest.approx(ours.vector(word), rel=1e-5, abs=1e-6)
+    assert np.array_equal(theirs.syn1neg, engine.output_vectors)
+    assert (theirs.window, theirs.negative) == (ours.config["model"]["window"], ours.config["model"]["negatives"])

@@ -1,7 +1,8 @@
 """The same readers with inputs that coverage guides: atheris, libFuzzer for Python, where it is installed.
 
-It sees the lines of wordlab and of the parts of Python's library that read archives, not the compiled code of Arrow. It
-runs in a process of its own, which it ends when it has found something; what it found is then in a file.
+It sees the lines of wordlab, but for modules with compiled functions, and of the parts of Python's library that read
+archives, not the compiled code of Arrow. It runs in a process of its own, which it ends when it has found something;
+what it found is then in a file.
 """
 
 from __future__ import annotations
@@ -88,6 +89,8 @@ def _run_once(
 def _fuzz(name: str, report: Path, options: list[str]) -> None:
     """The process of atheris. Modules are imported here, so that they can be instrumented."""
     import atheris
+
+    import wordlab.subwords  # noqa: F401 - numba compiles no function that is instrumented
 
     with atheris.instrument_imports(include=INSTRUMENTED):
         from tests.fuzz.__main__ import READERS

@@ -19,36 +19,40 @@ known: vectors are the same, only training on would begin anew. Without counts e
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from wordlab.errors import QueryError
-from wordlab.formats.contents import BLOCK_NUMBERS, MAX_DIM, Contents, Description, MappedFile, row_blocks, writing
-from wordlab.formats.fasttext_args import ARGS, CBOW, SKIPGRAM, SUPERVISED, Args, of_contents, to_config
+from wordlab.formats.contents import MAX_DIM, Contents, Description, MappedFile
+from wordlab.formats.fasttext_parts import (
+    ARGS,
+    CBOW,
+    DICTIONARY,
+    ENTRY,
+    MAGIC,
+    MATRIX,
+    SKIPGRAM,
+    START,
+    SUPERVISED,
+    VERSIONS,
+    Args,
+    end_of_sentence,
+    to_config,
+)
+from wordlab.formats.fasttext_writer import save
 from wordlab.formats.named_arrays import MAX_N
 from wordlab.machine import require_memory
 
 if TYPE_CHECKING:
     from wordlab.subword_vectors import SubwordVectors
 
-MAGIC = 793712314
-VERSIONS = (11, 12)
-END_OF_SENTENCE = "</s>"
-WORDS_AT_A_TIME = 1 << 16
+__all__ = ["describe", "load", "recognises", "save"]
+
 COMPOSED_AT_A_TIME = 1 << 13
-"""Words whose entries are written, and whose rows of n-grams are held at once."""
-_START = struct.Struct("<ii")
-_DICTIONARY = struct.Struct("<3i2q")
-_ENTRY = struct.Struct("<qb")
-_MATRIX = struct.Struct("<?qq")
-_NO_PRUNING = -1
+"""Words whose rows of n-grams are held at once."""
 
 
 @dataclass(frozen=True)
@@ -94,39 +98,14 @@ def load(file: MappedFile, mmap: bool) -> Contents:
     return Contents(words, vectors, counts, output, subwords, to_config(args))
 
 
-def save(path: Path, contents: Contents) -> None:
-    """Write a model that fastText and gensim load. Raises QueryError for what the format cannot hold."""
-    _refuse_unwritable(path, contents)
-    num_words, dim = contents.vectors.shape
-    args = of_contents(contents)
-    counts = np.ones(num_words, np.int64) if contents.counts is None else np.asarray(contents.counts, np.int64)
-    used = num_words if contents.subwords is None else num_words + len(contents.subwords.buckets)
-    with writing(path, contents.words.nbytes + 9 * num_words + 4 * dim * (used + num_words)) as file:
-        file.write(_START.pack(MAGIC, VERSIONS[-1]) + args.pack())
-        file.write(_DICTIONARY.pack(num_words, num_words, 0, int(counts.sum()), _NO_PRUNING))
-        file.writelines(_entries(contents.words, counts))
-        file.write(_MATRIX.pack(False, num_words + args.bucket, dim))
-        _write_rows(file, _own_rows(contents))
-        if contents.subwords is not None:
-            _write_buckets(file, contents.subwords, args)
-        file.write(_MATRIX.pack(False, num_words, dim))
-        if contents.output_vectors is not None:
-            _write_rows(file, contents.output_vectors)
-        else:
-            file.truncate(file.seek(4 * num_words * dim, 1))
-
-
-# ---- reading
-
-
 def _read_layout(file: MappedFile) -> _Layout:
     """Parameters and sizes, as far as the beginning tells. Raises ArtifactError."""
-    (_, version), position = _unpacked(file, _START, 0)
+    (_, version), position = _unpacked(file, START, 0)
     if version not in VERSIONS:
         raise file.damaged(f"it has version {version}; known here are {' and '.join(map(str, VERSIONS))}")
     values, position = _unpacked(file, ARGS, position)
     args = Args(*values)
-    (size, num_words, num_labels, _, pruned), position = _unpacked(file, _DICTIONARY, position)
+    (size, num_words, num_labels, _, pruned), position = _unpacked(file, DICTIONARY, position)
     if args.model == SUPERVISED or num_labels:
         raise file.damaged(
             "it is a supervised model, a classifier of texts, and not one of single words. Its vectors as text are "
@@ -140,7 +119,7 @@ def _read_layout(file: MappedFile) -> _Layout:
         raise file.damaged(f"it promises {num_words} words of {args.dim} dimensions and {args.bucket} buckets")
     if args.maxn > MAX_N:
         raise file.damaged(f"it has n-grams of up to {args.maxn} characters; {MAX_N} are the most that are read")
-    least = num_words * (1 + _ENTRY.size + 8 * args.dim) + 4 * args.bucket * args.dim
+    least = num_words * (1 + ENTRY.size + 8 * args.dim) + 4 * args.bucket * args.dim
     if least > len(file) - position:
         raise file.damaged(
             f"it promises {num_words} words of {args.dim} dimensions and {args.bucket} buckets, which take {least} "
@@ -164,13 +143,13 @@ def _read_entries(file: MappedFile, layout: _Layout) -> tuple[pa.LargeStringArra
     words, counts = [], np.empty(layout.num_words, np.int64)
     for row in range(layout.num_words):
         zero = data.find(b"\0", position)
-        if zero < 0 or zero + 1 + _ENTRY.size > end:
+        if zero < 0 or zero + 1 + ENTRY.size > end:
             raise file.damaged(f"it ends within word {row + 1} of {layout.num_words}")
         words.append(data[position:zero])
-        counts[row], kind = _ENTRY.unpack_from(data, zero + 1)
+        counts[row], kind = ENTRY.unpack_from(data, zero + 1)
         if kind != 0 or counts[row] < 0:
             raise file.damaged(f"entry {row + 1} has type {kind} and count {counts[row]}, which no word has")
-        position = zero + 1 + _ENTRY.size
+        position = zero + 1 + ENTRY.size
     try:
         return pa.array(words, pa.large_binary()).cast(pa.large_string()), counts, position
     except pa.ArrowInvalid as error:
@@ -181,7 +160,7 @@ def _read_matrix(
     file: MappedFile, position: int, num_rows: int, dim: int, which: str
 ) -> tuple[NDArray[np.float32], int]:
     """A matrix, which stays in the file, and the place behind it."""
-    (quantised, rows, columns), position = _unpacked(file, _MATRIX, position)
+    (quantised, rows, columns), position = _unpacked(file, MATRIX, position)
     if quantised:
         raise file.damaged(f"its {which} matrix is quantised (.ftz), which is not read. Use the model before that")
     if (rows, columns) != (num_rows, dim):
@@ -219,80 +198,7 @@ def _composed(words: pa.LargeStringArray, subwords: SubwordVectors) -> NDArray[n
         # Copies: in the file, rows begin anywhere, for which compiled functions would have to be compiled anew.
         own, ngrams = np.array(subwords.word_rows[part]), subwords.rows[used]
         vectors[part] = mean_vectors(bags.start, row.astype(np.int32), own, ngrams)
-    end = _end_of_sentence(words)
+    end = end_of_sentence(words)
     if end is not None:
         vectors[end] = subwords.word_rows[end]
     return vectors
-
-
-def _end_of_sentence(words: pa.LargeStringArray) -> int | None:
-    """Row of the word `</s>`."""
-    row = pc.index(words, pa.scalar(END_OF_SENTENCE, pa.large_string())).as_py()
-    return None if row < 0 else row
-
-
-# ---- writing
-
-
-def _refuse_unwritable(path: Path, contents: Contents) -> None:
-    """Raise QueryError for words that a dictionary cannot hold, and for n-grams that fastText does not know."""
-    words = contents.words
-    if contents.subwords is not None and contents.subwords.ngrams.units != "characters":
-        raise QueryError(
-            f"{path} was not written: fastText's format knows n-grams of characters alone, and this model's are of "
-            f"{contents.subwords.ngrams.units}. Use the format safetensors or numpy, which hold all of it, or text for "
-            "the vectors of known words."
-        )
-    odd = pc.or_(pc.equal(words, ""), pc.match_substring(words, "\0"))
-    if pc.any(odd).as_py():
-        row = pc.index(odd, True).as_py()
-        raise QueryError(
-            f"{path} was not written: fastText's format cannot hold an empty word or one with a zero byte in it, and "
-            f"word {row} is {words[row].as_py()!r}."
-        )
-    distinct = pc.count_distinct(words).as_py()
-    if distinct < len(words):
-        raise QueryError(
-            f"{path} was not written: {len(words) - distinct} words are listed more than once, of which fastText would "
-            "take the last and gensim none."
-        )
-
-
-def _entries(words: pa.LargeStringArray, counts: NDArray[np.int64]) -> Iterator[bytes]:
-    """The dictionary, some thousand words at a time."""
-    for start in range(0, len(words), WORDS_AT_A_TIME):
-        part = words.slice(start, WORDS_AT_A_TIME).cast(pa.large_binary()).to_pylist()
-        yield b"".join(
-            b"%b\0%b" % (word, _ENTRY.pack(int(count), 0)) for word, count in zip(part, counts[start:], strict=False)
-        )
-
-
-def _own_rows(contents: Contents) -> NDArray[np.float32]:
-    """The words' own rows, shape (V, dim). As fastText gives `</s>` no n-grams, its row is its vector."""
-    if contents.subwords is None:
-        return contents.vectors
-    end = _end_of_sentence(contents.words)
-    if end is None:
-        return contents.subwords.word_rows
-    rows = np.array(contents.subwords.word_rows)
-    rows[end] = contents.vectors[end]
-    return rows
-
-
-def _write_rows(file: IO[bytes], rows: NDArray[np.float32]) -> None:
-    for _, block in row_blocks(rows):
-        file.write(block.data.cast("B"))
-
-
-def _write_buckets(file: IO[bytes], subwords: SubwordVectors, args: Args) -> None:
-    """Rows of all buckets, some megabytes at a time; where no bucket is used, a hole is left in the file."""
-    step = max(1, BLOCK_NUMBERS // args.dim)
-    borders = np.searchsorted(subwords.buckets, np.arange(0, args.bucket + step, step))
-    for start, low, high in zip(range(0, args.bucket, step), borders[:-1], borders[1:], strict=True):
-        size = min(step, args.bucket - start)
-        if low == high:
-            file.seek(4 * size * args.dim, 1)
-            continue
-        block = np.zeros((size, args.dim), "<f4")
-        block[subwords.buckets[low:high] - start] = subwords.rows[low:high]
-        file.write(block.data.cast("B"))

@@ -1,4 +1,4 @@
-"""fastText's parameters, as far as a .bin file has them, and their names here."""
+"""What fastText's .bin files are made of: their fixed parts, and parameters with their names here."""
 
 from __future__ import annotations
 
@@ -6,10 +6,20 @@ import struct
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from wordlab.formats.contents import Contents
 
+MAGIC = 793712314
+VERSIONS = (11, 12)
+END_OF_SENTENCE = "</s>"
+START = struct.Struct("<ii")
 ARGS = struct.Struct("<12id")
-"""The fields of `Args` in a file."""
+"""The fields of `Args`."""
+DICTIONARY = struct.Struct("<3i2q")
+ENTRY = struct.Struct("<qb")
+MATRIX = struct.Struct("<?qq")
 CBOW, SKIPGRAM, SUPERVISED = 1, 2, 3
 _OBJECTIVES = {1: "hs", 2: "ns", 3: "softmax"}
 _MOST_INT = 2**31 - 1
@@ -80,3 +90,9 @@ def _known(config: dict[str, Any], section: str, key: str, default: Any) -> Any:
     value = values.get(key) if isinstance(values, dict) else None
     fits = isinstance(value, type(default)) and (not isinstance(value, int) or 0 <= value <= _MOST_INT)
     return value if fits else default
+
+
+def end_of_sentence(words: pa.LargeStringArray) -> int | None:
+    """Row of the word `</s>`."""
+    row = pc.index(words, pa.scalar(END_OF_SENTENCE, pa.large_string())).as_py()
+    return None if row < 0 else row
