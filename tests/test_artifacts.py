@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wordlab.artifacts import output_folder, unwritable_as_error
+from wordlab.artifacts import output_folder, sha256_file, unwritable_as_error
 from wordlab.errors import ArtifactError, ResourceError
 
 
@@ -81,3 +81,9 @@ def test_an_input_that_is_missing_is_not_told_as_an_unwritable_output(tmp_path: 
     ):
         (tmp_path / "input.txt").read_bytes()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_read_to_its_end_is_named() -> None:
+    with pytest.raises(OSError, match="Input/output error") as error:
+        sha256_file(Path("/proc/self/mem"))
+    assert error.value.filename == "/proc/self/mem"

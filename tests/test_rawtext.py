@@ -172,3 +172,10 @@ def test_without_the_record_of_the_download_stage_the_error_names_the_command(tm
     write_manifest(tmp_path / "corpus", "download", {})
     with pytest.raises(ArtifactError, match=r"names no corpus. Run: dvc repro download"):
         corpus_files(tmp_path, tmp_path)
+
+
+def test_a_message_is_no_longer_than_people_read_whatever_a_manifest_names(tmp_path: Path) -> None:
+    recorded(tmp_path / "download", False, "x" * 4000)
+    with pytest.raises(ArtifactError, match=r"cannot be read: File name too long. Run: dvc repro download") as error:
+        corpus_files(tmp_path / "download", tmp_path / "source")
+    assert len(str(error.value)) < 1200

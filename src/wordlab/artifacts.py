@@ -37,9 +37,12 @@ _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits. An OSError while reading names the file too."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def fingerprint(value: Any) -> str:

@@ -40,6 +40,7 @@ _SUFFIX = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
 _DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 _READ_BYTES = 1 << 20
 _LONGEST_PATH = 1 << 12
+_SHOWN_PATH = 1000
 _ZSTD_RUN = 1  # a block of one byte many times over
 XZ_MEMORY_BYTES = 1 << 27
 """Memory an xz file may ask for, or four times its own size where that is more; xz -9 asks for half of this."""
@@ -293,7 +294,8 @@ def corpus_files(download: Path = DOWNLOAD, source: Path = SOURCE) -> list[Corpu
             size_bytes = path.stat().st_size
         except (OSError, ValueError) as error:  # a ValueError where the name cannot be one
             reason = getattr(error, "strerror", None) or error
-            raise ArtifactError(f"{path} cannot be read: {reason}. Run: dvc repro download") from None
+            name = str(path)[:_SHOWN_PATH]  # as long as a damaged manifest likes
+            raise ArtifactError(f"{name} cannot be read: {reason}. Run: dvc repro download") from None
         if size_bytes != recorded_bytes:
             raise ArtifactError(
                 f"{path} has {size_bytes} bytes, but had {recorded_bytes} when the download stage looked. "
