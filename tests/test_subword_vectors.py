@@ -48,3 +48,10 @@ def test_a_vector_is_float32_and_the_models_rows_stay():
     found = subwords.vector("kings")
     found += 1
     assert found.dtype == np.float32 and np.array_equal(subwords.rows, before)
+
+
+def test_rows_that_are_no_numbers_give_vectors_that_are_none():
+    """In files from elsewhere; without a warning, since it is nobody's mistake here."""
+    subwords = model("king")
+    subwords.rows[0], subwords.rows[1] = np.inf, -np.inf
+    assert np.isnan(subwords.vector("king")).all()

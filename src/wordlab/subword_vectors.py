@@ -38,7 +38,7 @@ class SubwordVectors:
         known = self.buckets[place] == wanted
         if not known.any():
             return None
-        mean: NDArray[np.float32] = (self.rows[place[known]].sum(axis=0, dtype=np.float64) / len(wanted)).astype(
-            np.float32
-        )
-        return mean
+        with np.errstate(invalid="ignore", over="ignore"):  # rows that are no numbers, in files from elsewhere
+            mean = self.rows[place[known]].sum(axis=0, dtype=np.float64) / len(wanted)
+            vector: NDArray[np.float32] = mean.astype(np.float32)
+        return vector
