@@ -325,6 +325,7 @@ def test_a_damaged_safetensors_file_is_told(tmp_path: Path) -> None:
     assert "its header is not JSON" in refused(path, made(b'{"a":' * 100_000))
     assert "its header should have 1099511627775 bytes, but 3" in refused(path, b"\xff\xff\xff\xff\xff\0\0\0{}\n")
     assert "it has no array 'vectors' among none" in refused(path, made({"__metadata__": {}}))
+    assert len(refused(path, made({"x" * 9000: entry(0, 4)}, b"1234"))) < 900
     assert "has no dtype, shape and data_offsets" in refused(path, made({"vectors": [1]}))
     assert "has no dtype, shape and data_offsets" in refused(path, made({"vectors": entry(0, True)}))
     assert "should have shape (1, 1) at 0 to 4" in refused(path, made({"vectors": entry(0, 4)}, b"123"))

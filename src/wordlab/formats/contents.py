@@ -31,6 +31,8 @@ BLOCK_NUMBERS = 1 << 20
 """Numbers written at a time."""
 MAX_DIM = 1 << 16
 """Arrow holds about a kilobyte for each column it parses, so a file may not ask for any number of them."""
+LONGEST_REASON = 600
+"""Characters of what a file is told to be wrong with."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,9 @@ class MappedFile:
         return MappedFile(self.path, self.data, form)
 
     def damaged(self, what: str) -> ArtifactError:
-        """An error that says what is wrong with the file."""
-        return ArtifactError(f"{self.path} is not a whole file in {self.form}: {what}. Export or download it again.")
+        """An error that says what is wrong with the file, in a length that people read whatever the file names."""
+        told = what if len(what) <= LONGEST_REASON else what[:LONGEST_REASON] + " ..."
+        return ArtifactError(f"{self.path} is not a whole file in {self.form}: {told}. Export or download it again.")
 
 
 @contextlib.contextmanager

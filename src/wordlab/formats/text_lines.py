@@ -25,8 +25,6 @@ BLOCK_BYTES = 1 << 23
 LONGEST_WORD = 1 << 20
 LONGEST_NUMBER = 64
 """Bytes of these that are looked for in the first line, to tell text from binary."""
-LONGEST_REASON = 400
-"""Arrow shows the value it cannot read, however long."""
 
 
 def formatted(words: pa.LargeStringArray, vectors: NDArray[np.float32]) -> Iterator[pa.Buffer | bytes]:
@@ -99,7 +97,7 @@ def parse(
                 vectors[filled : filled + len(batch), i] = batch.column(i + 1).to_numpy()
             filled += len(batch)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise file.damaged(f"after row {filled}: {str(error)[:LONGEST_REASON]}") from None
+        raise file.damaged(f"after row {filled}: {error}") from None
     found = pa.concat_arrays(words or [pa.array([], pa.large_string())])
     check_words(file, found)
     return found, vectors[:filled]
