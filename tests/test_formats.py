@@ -207,6 +207,7 @@ def test_a_damaged_glove_file_is_told(tmp_path: Path) -> None:
     assert "Expected 3 columns, got 2" in refused(path, b"a 1 2\nb 3\n")
     assert "it has 3 lines, but 2 words with numbers" in refused(path, b"a 1.5 2\n\nb 3.5 4\n")
     assert "it has 3 lines, but 4 words with numbers" in refused(path, b"a 1.5 2\nb 3.5 4\rc 5.5 6\n. . 1 2\n")
+    assert "Expected 3 columns, got 4" in refused(path, b"a 1 \n1   \n"), "a number without a word"
     assert "its last line has no end" in refused(path, b"a 1 2\nb 3 4")
     assert "UTF8" in refused(path, b"a 1 2\n\xff 3 4\n")
     assert "Expected 3 columns, got 4" in refused(path, b"a 1 2\n\xff b 3 4\n")

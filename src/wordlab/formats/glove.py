@@ -83,7 +83,11 @@ class SpacedWords:
             vector = pc.cast(pa.array(numbers), pa.float32()).to_numpy()
         except pa.ArrowInvalid:
             return False
-        if any(text_lines.is_word_and_numbers(f"word {part}".encode()) for part in parts) or not all(parts):
+        if (
+            not parts
+            or not all(parts)
+            or any(text_lines.is_word_and_numbers(f"word {part}".encode()) for part in parts)
+        ):
             return False
         self.words.append(" ".join(parts))
         self.vectors.append(vector)
