@@ -205,6 +205,8 @@ def test_a_damaged_glove_file_is_told(tmp_path: Path) -> None:
     path = tmp_path / "x"
     assert "Expected 3 columns, got 5" in refused(path, b"a 1 2\nb 3 4 5 6\n")  # two lines that ran together
     assert "Expected 3 columns, got 2" in refused(path, b"a 1 2\nb 3\n")
+    assert "Expected 3 columns, got 4" in refused(path, b"a 1 2\nb 3  \n")
+    assert "Expected 3 columns, got 4" in refused(path, b"a 1 2\n3   \n")
     assert "it has 3 lines, but 2 words with numbers" in refused(path, b"a 1.5 2\n\nb 3.5 4\n")
     assert "it has 3 lines, but 4 words with numbers" in refused(path, b"a 1.5 2\nb 3.5 4\rc 5.5 6\n. . 1 2\n")
     assert "Expected 3 columns, got 4" in refused(path, b"a 1 \n1   \n"), "a number without a word"

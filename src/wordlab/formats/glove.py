@@ -79,6 +79,8 @@ class SpacedWords:
         """Keep a line and return True; False where it has too many numbers, as where two lines ran together."""
         fields = line.rstrip(" ").split(" ")
         parts, numbers = fields[: -self.dim], fields[-self.dim :]
+        if len(parts) < 2:  # spaces at its end, not within its word
+            return False
         try:
             vector = pc.cast(pa.array(numbers), pa.float32()).to_numpy()
         except pa.ArrowInvalid:
