@@ -85,11 +85,7 @@ class SpacedWords:
             vector = pc.cast(pa.array(numbers), pa.float32()).to_numpy()
         except pa.ArrowInvalid:
             return False
-        if (
-            not parts
-            or not all(parts)
-            or any(text_lines.is_word_and_numbers(f"word {part}".encode()) for part in parts)
-        ):
+        if not all(parts) or any(text_lines.is_word_and_numbers(f"word {part}".encode()) for part in parts):
             return False
         self.words.append(" ".join(parts))
         self.vectors.append(vector)
