@@ -19,7 +19,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.corpus import BenchCorpus
-from wordlab.config import BlockNegatives, LearningRates, ModelConfig, Params, SubwordsConfig, TrainConfig, VocabConfig
+from wordlab.config import (
+    BlockNegatives,
+    LearningRates,
+    ModelConfig,
+    Params,
+    PhrasesConfig,
+    SubwordsConfig,
+    TrainConfig,
+    VocabConfig,
+)
 from wordlab.errors import WordlabError
 
 ROOT = Path(__file__).parents[1]
@@ -59,12 +68,13 @@ class Job:
     @classmethod
     def from_json(cls, text: str) -> Job:
         tree = json.loads(text)
-        train = tree["train"]
+        train, sampling = tree["train"], tree["sampling"]
+        phrases = PhrasesConfig(**sampling["phrases"] | {"thresholds": tuple(sampling["phrases"]["thresholds"])})
         each = {"lr": LearningRates(**train["lr"]), "block_negatives": BlockNegatives(**train["block_negatives"])}
         typed = {
             "model": ModelConfig(**tree["model"] | {"subwords": SubwordsConfig(**tree["model"]["subwords"])}),
             "train": TrainConfig(**train | each),
-            "sampling": VocabConfig(**tree["sampling"]),
+            "sampling": VocabConfig(**sampling | {"phrases": phrases}),
             **{name: Path(tree[name]) for name in ("vocab_folder", "encode_folder", "text")},
             "save": Path(tree["save"]) if tree["save"] else None,
         }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from wordlab.config import EncodeConfig, SentencePieceConfig, TokenizeConfig, VocabConfig
+from wordlab.config import EncodeConfig, PhrasesConfig, SentencePieceConfig, TokenizeConfig, VocabConfig
 
 
 def encode_text(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,10 +22,11 @@ def encode_text(spec: Mapping[str, Any]) -> dict[str, Any]:
 
     out, tokenize = Path(spec["out"]), dict(spec["tokenize"])
     tokenize["sentencepiece"] = SentencePieceConfig(**tokenize["sentencepiece"])
+    vocab_section = spec["vocab"] | {"phrases": PhrasesConfig(**spec["vocab"]["phrases"])}
 
     def work(files: list[Path]) -> dict[str, Any]:
         tokenized = tokenize_corpus(files, TokenizeConfig(**tokenize), out / "tokenize", spec["workers"])
-        vocab = build_vocab(out / "tokenize", VocabConfig(**spec["vocab"]), out / "vocab")
+        vocab = build_vocab(out / "tokenize", VocabConfig(**vocab_section), out / "vocab")
         words = out / "vocab" / "words.arrow"
         encoded = encode_corpus(out / "tokenize", words, EncodeConfig(**spec["encode"]), out / "encode")
         return {"tokens_read": tokenized["num_tokens"], "tokens": encoded["num_tokens"], "words": vocab["num_words"]}

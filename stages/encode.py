@@ -13,6 +13,8 @@ def main() -> None:
     begin("encode", params)
     content = encode_corpus(Path("data/tokenize"), Path("data/vocab/words.arrow"), params.encode, Path("data/encode"))
     say(f"{content['num_tokens']:,} tokens in {content['num_sentences']:,} sentences")
+    if "joined_tokens" in content:
+        say(f"  joined: {content['joined_tokens']:,} tokens became part of the one before")
     say_dropped(content["dropped"])
 
 

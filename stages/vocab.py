@@ -11,7 +11,10 @@ from wordlab.stage import run_stage, say, say_dropped
 def main() -> None:
     params = load_params()
     begin("vocab", params)
-    content = build_vocab(Path("data/tokenize"), params.vocab, Path("data/vocab"))
+    content = build_vocab(Path("data/tokenize"), params.vocab, Path("data/vocab"), params.run.workers)
+    for number, found in enumerate(content.get("phrases", {}).get("passes", []), start=1):
+        phrases = f"{found['phrases']:,} phrases above {found['threshold']:g}"
+        say(f"pass {number}: {phrases}, joined {found['joined']:,} times in {found['tokens']:,} tokens")
     say(f"{content['num_words']:,} words, {content['num_tokens']:,} tokens")
     say_dropped(content["dropped"])
 

@@ -19,6 +19,7 @@ CATALOG = load_catalog()
 PARSED = {
     # number of entries, and SHA-256 over one line for each (pairs: word<TAB>word<TAB>score), whatever the file's format
     "google-analogies": (19544, "517d0c54d2f5820b6895b61b47873994ae1afa7516eb89623b862b52138f3823"),
+    "google-phrase-analogies": (3218, "ea0a5e6a4799cb1892820ab7c55b63e31b2f1a2e44647cf489c7bff79714e651"),
     "wordsim353": (353, "582025004d994f6105a57d7f3d777acb4d1f073d7d0ca0e0d145e7b66726d2b6"),
     "wordsim353-similarity": (203, "5cbabd1f297ddcf4d9109bf10837b1aa5e6408980850c9d94250e98bd0f1e489"),
     "wordsim353-relatedness": (252, "1fcbdfc676a662f8e48b9319c834096d0759279b44e93c7d8cb5c53f0a458f96"),

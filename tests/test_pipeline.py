@@ -225,6 +225,15 @@ def test_another_min_count_tokenizes_nothing_anew(project: Project) -> None:
     assert project.repro("encode") == ["vocab", "encode"]
 
 
+def test_phrases_are_found_and_joined_without_tokenizing_anew(project: Project) -> None:
+    project.set("vocab.phrases.thresholds", [1e9])
+    assert project.repro("encode") == ["vocab"]  # none is found, so the words are as before
+    project.set("vocab.phrases.thresholds", [1.05, 1.05])
+    assert project.repro("encode") == ["vocab", "encode"]
+    assert "_" in (project.root / "data/vocab/vocab.tsv").read_text()
+    assert json.loads((project.root / "data/encode/manifest.json").read_text())["joined_tokens"] > 0
+
+
 def test_an_edited_corpus_is_tokenized_again(project: Project) -> None:
     with (project.root / "own.txt").open("a") as file:
         file.write("tiger tiger burning bright.\n")

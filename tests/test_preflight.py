@@ -7,6 +7,7 @@ import errno
 import importlib
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -132,6 +133,28 @@ def test_the_estimate_of_disk_is_enough_and_not_far_too_much(
     need, _, written = measured[stage]
     print(f"{stage}: {need.disk_bytes / 1e6:.1f} MB estimated, {written / 1e6:.1f} MB measured")
     assert written <= need.disk_bytes <= 2 * written + preflight.MINIMUM_DISK
+
+
+@pytest.mark.slow
+def test_the_estimates_are_near_what_phrases_take(
+    project: Path, measured: dict[str, tuple[Need, int, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some thousands of phrases that chance has made, low as the thresholds are."""
+    shutil.copytree(project, tmp_path / "project", ignore=shutil.ignore_patterns("train", "evaluate", "report"))
+    monkeypatch.chdir(tmp_path / "project")
+    tree = yaml.safe_load(Path("params.yaml").read_text())
+    tree["vocab"]["phrases"] = {"thresholds": [5.0, 2.0], "delta": 1}
+    Path("params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    params = load_params()
+    for stage in ("vocab", "encode"):
+        highest, said = run_stage(Path(), stage)
+        assert said.endswith("status 0"), said
+        need = need_of(stage, params)
+        print(f"{stage}: {need.memory_bytes / 1e6:.0f} MB estimated, {highest / 1e6:.0f} MB measured, {said}")
+        assert LOWEST <= need.memory_bytes / highest <= HIGHEST
+        assert need.memory_bytes > measured[stage][0].memory_bytes
+        written = sum(file.stat().st_size for file in need.folder.rglob("*") if file.is_file())
+        assert written <= need.disk_bytes
 
 
 # ---- where there is less

@@ -3,7 +3,7 @@
 from itertools import pairwise
 from pathlib import Path
 
-from wordlab.config import SentencePieceConfig, TokenizeConfig, VocabConfig
+from wordlab.config import PhrasesConfig, SentencePieceConfig, TokenizeConfig, VocabConfig
 from wordlab.shards import DICTIONARY_SCHEMA, map_batch, map_sentences
 from wordlab.tokenizing import tokenize_corpus
 
@@ -27,7 +27,12 @@ def sentencepiece_config(**changes) -> SentencePieceConfig:
 
 
 def vocab_config(**changes) -> VocabConfig:
-    return VocabConfig(**({"min_count": 1, "max_size": 0, "subsample_t": 1e-3, "noise_power": 0.75} | changes))
+    values = {"min_count": 1, "max_size": 0, "subsample_t": 1e-3, "noise_power": 0.75, "phrases": phrases_config()}
+    return VocabConfig(**(values | changes))
+
+
+def phrases_config(*thresholds: float, delta: int = 5) -> PhrasesConfig:
+    return PhrasesConfig(thresholds=thresholds, delta=delta)
 
 
 def written(path: Path, content: str | bytes) -> Path:

@@ -75,6 +75,24 @@ class TokenizeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PhrasesConfig:
+    """Section `vocab.phrases` of params.yaml."""
+
+    thresholds: tuple[float, ...]
+    """A pass over the tokens for each: neighbours are joined whose score is above it; none: no phrases."""
+    delta: int
+    """Taken off the count of a pair, so that rare words make no phrase."""
+
+    def __post_init__(self) -> None:
+        limit = 16  # passes: phrases of 65,536 words
+        _require(len(self.thresholds) <= limit, "vocab.phrases.thresholds", list(self.thresholds), "16 passes at most")
+        for number, threshold in enumerate(self.thresholds):
+            wanted = "a score from 0 to 1e15; word2phrase.c has 100"
+            _require(0 <= threshold <= 1e15, f"vocab.phrases.thresholds.{number}", threshold, wanted)
+        _require(0 <= self.delta <= 1 << 40, "vocab.phrases.delta", self.delta, "from 0 to 2^40")
+
+
+@dataclass(frozen=True, kw_only=True)
 class VocabConfig:
     """Section `vocab` of params.yaml."""
 
@@ -86,6 +104,7 @@ class VocabConfig:
     """Threshold of frequent-word subsampling, as a fraction of all tokens; 0 keeps every token."""
     noise_power: float
     """Exponent of the noise distribution."""
+    phrases: PhrasesConfig
 
     def __post_init__(self) -> None:
         _require(1 <= self.min_count <= 1 << 40, "vocab.min_count", self.min_count, "from 1 to 2^40")

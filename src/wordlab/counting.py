@@ -1,4 +1,4 @@
-"""Stage `vocab`: the shards' dictionaries -> one vocabulary. Reads counts, never text or tokens."""
+"""Stage `vocab`: the shards' dictionaries -> one vocabulary. Reads tokens only to find phrases, and never text."""
 
 from __future__ import annotations
 
@@ -13,19 +13,27 @@ from numpy.typing import NDArray
 from wordlab.artifacts import fingerprint, output_folder, write_atomic, write_manifest
 from wordlab.config import VocabConfig
 from wordlab.errors import CorpusError
+from wordlab.phrase_counting import Found, find_phrases
+from wordlab.phrases import no_phrases
 from wordlab.shards import DICTIONARY_SCHEMA, map_batch, read_tokens_manifest
 from wordlab.stage import progress
 from wordlab.vocab import SamplingTables, Vocab
 from wordlab.wordtable import WordTable
 
 
-def build_vocab(tokenize_folder: Path, config: VocabConfig, out_folder: Path) -> dict[str, Any]:
-    """Count, sort, cut; write words.arrow, sampling.arrow, vocab.tsv and the manifest. Returns the manifest's content.
+def build_vocab(tokenize_folder: Path, config: VocabConfig, out_folder: Path, workers: int = 1) -> dict[str, Any]:
+    """Count, find phrases if there is a threshold for them, sort, cut; write words.arrow, phrases.arrow,
+    sampling.arrow, vocab.tsv and the manifest. Returns the manifest's content.
 
-    Raises CorpusError if fewer than two words are left.
+    workers: threads that look for phrases, 0 for all cores. Raises CorpusError if fewer than two words are left.
     """
     manifest = read_tokens_manifest(tokenize_folder)
-    words, counts = merge_dictionaries(tokenize_folder, len(manifest["shards"]))
+    table, counts = merge_dictionaries(tokenize_folder, len(manifest["shards"]))
+    found, phrases_only = Found(no_phrases(), counts, []), 0
+    if config.phrases.thresholds:
+        found = find_phrases(tokenize_folder, len(manifest["shards"]), table, counts, config.phrases, workers)
+        phrases_only = int((found.counts[: len(counts)] == 0).sum())
+    words, counts = left_words(table, found.counts)
     vocab, dropped = select_words(words, counts, config)
     content = {
         "vocabulary": vocab.fingerprint,
@@ -33,17 +41,23 @@ def build_vocab(tokenize_folder: Path, config: VocabConfig, out_folder: Path) ->
         "num_tokens": int(vocab.counts.sum()),
         "dropped": dropped,
     }
+    if found.passes:
+        content["phrases"] = {"passes": found.passes, "words_in_phrases_alone": phrases_only}
     with output_folder(out_folder) as folder:
-        vocab.save(folder / "words.arrow", tokens=fingerprint(manifest["files"]))
+        vocab.save(folder / "words.arrow", fingerprint(manifest["files"]), found.phrases.fingerprint)
+        if found.phrases:
+            found.phrases.save(folder / "phrases.arrow")
         tables = SamplingTables.build(vocab.counts, config.subsample_t, config.noise_power)
         tables.save(folder / "sampling.arrow", vocab.fingerprint)
         lines = (f"{word}\t{count}\n" for word, count in zip(vocab.words, vocab.counts.tolist(), strict=True))
         write_atomic(folder / "vocab.tsv", "".join(lines).encode())
         write_manifest(folder, "vocab", content)
+        if not found.phrases:  # for DVC, which wants each output there; nothing reads it, so no manifest lists it
+            found.phrases.save(folder / "phrases.arrow")
     return content
 
 
-def merge_dictionaries(tokenize_folder: Path, num_shards: int) -> tuple[pa.LargeStringArray, NDArray[np.int64]]:
+def merge_dictionaries(tokenize_folder: Path, num_shards: int) -> tuple[WordTable, NDArray[np.int64]]:
     """Distinct words, in the order of first appearance, and their counts. Holds one dictionary at a time."""
     table = WordTable()
     counts = np.zeros(1024, dtype=np.int64)
@@ -53,7 +67,14 @@ def merge_dictionaries(tokenize_folder: Path, num_shards: int) -> tuple[pa.Large
         if len(table) > len(counts):
             counts = np.concatenate([counts, np.zeros(max(len(table), len(counts)), dtype=np.int64)])
         counts[ids] += batch.column(1).to_numpy()  # a shard names each word once
-    return table.words(), counts[: len(table)]
+    return table, counts[: len(table)]
+
+
+def left_words(table: WordTable, counts: NDArray[np.int64]) -> tuple[pa.LargeStringArray, NDArray[np.int64]]:
+    """The words that have tokens, and their counts: where there are phrases, some have none left."""
+    left = counts > 0
+    words = table.words()
+    return (words, counts) if left.all() else (words.filter(pa.array(left)), counts[left])
 
 
 def select_words(

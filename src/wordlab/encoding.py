@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from numpy.typing import NDArray
 from wordlab.artifacts import fingerprint, output_folder, write_manifest
 from wordlab.config import EncodeConfig
 from wordlab.errors import ArtifactError
-from wordlab.shards import DICTIONARY_SCHEMA, map_batch, map_sentences, read_tokens_manifest, write_sentences
+from wordlab.phrases import Phrases, no_phrases, pair_tables
+from wordlab.shards import read_tokens_manifest, write_sentences
 from wordlab.stage import progress
-from wordlab.vocab import Vocab, vocabulary_tokens
+from wordlab.token_shards import joined_sentences, map_shard
+from wordlab.vocab import Vocab, vocabulary_sources
 from wordlab.wordtable import WordTable
 
 Sentences = tuple[NDArray[np.int32], NDArray[np.int64]]
@@ -24,14 +27,16 @@ Sentences = tuple[NDArray[np.int32], NDArray[np.int64]]
 def encode_corpus(tokenize_folder: Path, words_path: Path, config: EncodeConfig, out_folder: Path) -> dict[str, Any]:
     """Write data/encode. Returns the manifest's content.
 
-    Raises ArtifactError if the vocabulary was counted from other tokens.
+    Joins the phrases beside words.arrow where that names some.
+    Raises ArtifactError if the vocabulary was counted from other tokens, or with other phrases.
     """
     manifest = read_tokens_manifest(tokenize_folder)
     vocab = Vocab.load(words_path)
-    _check_vocabulary_is_of_tokens(tokenize_folder, manifest, words_path)
+    phrases = _phrases_of(tokenize_folder, manifest, words_path)
     shards: list[dict[str, int]] = []
+    seen: Counter[str] = Counter()
     with output_folder(out_folder) as folder:
-        for ids, offsets in pack(_encoded(tokenize_folder, manifest, vocab), config.shard_tokens):
+        for ids, offsets in pack(_encoded(tokenize_folder, manifest, vocab, phrases, seen), config.shard_tokens):
             write_sentences(folder / f"ids-{len(shards):05d}.arrow", ids, offsets)
             shards.append({"num_tokens": len(ids), "num_sentences": len(offsets) - 1})
         num_tokens = sum(shard["num_tokens"] for shard in shards)
@@ -40,8 +45,9 @@ def encode_corpus(tokenize_folder: Path, words_path: Path, config: EncodeConfig,
             "vocabulary": vocab.fingerprint,
             "num_tokens": num_tokens,
             "num_sentences": num_sentences,
+            **({"joined_tokens": manifest["num_tokens"] - seen["words"]} if phrases else {}),
             "dropped": {
-                "out_of_vocabulary_tokens": manifest["num_tokens"] - num_tokens,
+                "out_of_vocabulary_tokens": seen["words"] - num_tokens,
                 "empty_sentences": manifest["num_sentences"] - num_sentences,
             },
             "shards": shards,
@@ -50,37 +56,38 @@ def encode_corpus(tokenize_folder: Path, words_path: Path, config: EncodeConfig,
     return content
 
 
-def _check_vocabulary_is_of_tokens(tokenize_folder: Path, manifest: dict[str, Any], words_path: Path) -> None:
-    recorded, found = vocabulary_tokens(words_path), fingerprint(manifest["files"])
+def _phrases_of(tokenize_folder: Path, manifest: dict[str, Any], words_path: Path) -> Phrases:
+    """The phrases that the vocabulary was counted with, once it is sure to be of these tokens."""
+    (recorded, phrases), found = vocabulary_sources(words_path), fingerprint(manifest["files"])
     if recorded != found:
         raise ArtifactError(
             f"{words_path} was counted from tokens {recorded[:12] or 'unknown'}, but {tokenize_folder} now holds "
             f"{found[:12]}. The corpus was tokenized again after counting. Run: dvc repro encode"
         )
+    return Phrases.load(words_path.with_name("phrases.arrow"), phrases) if phrases else no_phrases()
 
 
-def _encoded(tokenize_folder: Path, manifest: dict[str, Any], vocab: Vocab) -> Iterator[Sentences]:
-    """Sentences of each token shard in ids of the vocabulary, without other words and without empty sentences."""
+def _encoded(
+    tokenize_folder: Path, manifest: dict[str, Any], vocab: Vocab, phrases: Phrases, seen: Counter[str]
+) -> Iterator[Sentences]:
+    """Sentences of each token shard in ids of the vocabulary, without other words and without empty sentences.
+
+    seen["words"] counts what the sentences held before that, each phrase as one word.
+    """
     table = WordTable()
     table.add(vocab.arrow_words())
+    passes = pair_tables(phrases, table)
+    vocabulary_ids = np.arange(len(table) + 1, dtype=np.int32)  # a phrase and its parts need not be in the vocabulary
+    vocabulary_ids[len(vocab) :] = -1
     with progress(manifest["num_tokens"], "token", "encode") as bar:
         for index in range(len(manifest["shards"])):
-            dictionary = map_batch(tokenize_folder / f"dictionary-{index:05d}.arrow", DICTIONARY_SCHEMA, "tokenize")
-            word_ids = table.find(dictionary.column(0))
-            path = tokenize_folder / f"tokens-{index:05d}.arrow"
-            ids, offsets = map_sentences(path, "tokenize")
-            _check_ids_are_of_dictionary(ids, len(word_ids), path)
-            yield _translate(ids, offsets, word_ids)
+            ids, offsets, word_ids = map_shard(tokenize_folder, index, table)
             bar.update(len(ids))
-
-
-def _check_ids_are_of_dictionary(ids: NDArray[np.int32], num_words: int, path: Path) -> None:
-    """Compiled code would read beyond the dictionary."""
-    if len(ids) and not (ids.min() >= 0 and ids.max() < num_words):
-        raise ArtifactError(
-            f"{path} is damaged: it holds word numbers from {ids.min()} to {ids.max()}, but its dictionary has "
-            f"{num_words} words. Run: dvc repro tokenize"
-        )
+            if passes:
+                ids, offsets = joined_sentences((ids, offsets, word_ids), table, passes)
+                word_ids = vocabulary_ids
+            seen["words"] += len(ids)
+            yield _translate(ids, offsets, word_ids)
 
 
 @njit(cache=True, nogil=True)

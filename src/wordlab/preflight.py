@@ -56,6 +56,10 @@ WORD_BYTES = 260
 """A word of the vocabulary as a Python string in a list, with its bytes in Arrow and its line of text."""
 FOLDED_WORD_BYTES = 220
 """A word in evaluation's index, a dict of its upper case."""
+PHRASE_BYTES = 150
+"""A phrase in tables and lists, beside the text of its parts."""
+WORDS_PER_PHRASE = 2
+"""Frequent words for each phrase; two passes over enwik8 find one for each 2.3, 200 and 100 the thresholds."""
 MINIMUM_DISK = 20 * MB
 
 
@@ -210,11 +214,27 @@ def _vocab(params: Params, _: int | None) -> Need:
     shards = read_manifest(folder, "tokenize")["shards"]
     distinct, kept, word_bytes = _counted_words(folder, len(shards), params.vocab.min_count)
     kept = min(kept, params.vocab.max_size or kept)
+    counting, phrases = _phrases(params, shards, kept)
+    kept += phrases
     # The table's arrays are copied to grow, so the text of the words is there three times at worst.
     memory = PROCESS_BYTES + distinct * (COUNTED_WORD_BYTES + 3 * word_bytes) + kept * (WORD_BYTES + 3 * word_bytes)
-    disk = kept * (40 + 2 * word_bytes) + MINIMUM_DISK
+    memory += counting + phrases * (PHRASE_BYTES + 6 * word_bytes)
+    disk = kept * (40 + 2 * word_bytes) + phrases * (44 + 2 * word_bytes) + MINIMUM_DISK
     lower = "a higher vocab.min_count, or a vocab.max_size, or a smaller corpus"
+    if counting:
+        lower = f"fewer run.workers, a smaller tokenize.shard_bytes, no vocab.phrases.thresholds, {lower}"
     return Need("vocab", memory, 0, disk, DATA / "vocab", lower)
+
+
+def _phrases(params: Params, shards: list[dict[str, int]], words: int) -> tuple[int, int]:
+    """Bytes that looking for phrases takes, and about how many of them there will be beside so many words."""
+    if not params.vocab.phrases.thresholds:
+        return 0, 0
+    from wordlab.pair_counts import memory_bytes
+
+    tokens = [shard["num_tokens"] for shard in shards]
+    workers = min(params.run.workers or available_cores(), len(shards))
+    return memory_bytes(sum(tokens), max(tokens, default=0), workers), words // WORDS_PER_PHRASE
 
 
 def _counted_words(folder: Path, num_shards: int, min_count: int) -> tuple[int, int, int]:
@@ -253,6 +273,8 @@ def _encode(params: Params, _: int | None) -> Need:
     part = min(1.0, params.encode.shard_tokens / max(1, num_tokens))
     # A shard is collected in parts and then joined; the one being translated is there as well.
     memory = PROCESS_BYTES + int(2 * part * written) + 2 * largest + words * (WORD_BYTES + 3 * word_bytes)
+    if params.vocab.phrases.thresholds:  # a shard in ids of its own, and the phrases with their words in a table
+        memory += largest + 5 * (DATA / "vocab" / "phrases.arrow").stat().st_size
     lower = "a smaller encode.shard_tokens, a smaller tokenize.shard_bytes, or a higher vocab.min_count"
     return Need("encode", memory, written, written + MINIMUM_DISK, DATA / "encode", lower)
 

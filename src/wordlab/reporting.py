@@ -22,6 +22,8 @@ LABELS = {
     "google_analogy_semantic": "Google analogies, semantic",
     "google_analogy_syntactic": "Google analogies, syntactic",
     "google_analogy_mul": "Google analogies, 3CosMul",
+    "google_phrase_analogy": "Phrase analogies",
+    "google_phrase_analogy_mul": "Phrase analogies, 3CosMul",
     "wordsim353": "WordSim-353",
     "wordsim353_similarity": "WordSim-353, similarity",
     "wordsim353_relatedness": "WordSim-353, relatedness",

@@ -56,9 +56,13 @@ class Vocab:
             )
         return vocab
 
-    def save(self, path: Path, tokens: str = "") -> None:
-        """Write words.arrow, the fingerprint in the schema's metadata. tokens: fingerprint of what was counted."""
-        schema = DICTIONARY_SCHEMA.with_metadata({"fingerprint": self.fingerprint, "tokens": tokens})
+    def save(self, path: Path, tokens: str = "", phrases: str = "") -> None:
+        """Write words.arrow, the fingerprint in the schema's metadata.
+
+        tokens, phrases: fingerprints of the token shards that were counted, and of the phrases joined in them, if any.
+        """
+        metadata = {"fingerprint": self.fingerprint, "tokens": tokens} | ({"phrases": phrases} if phrases else {})
+        schema = DICTIONARY_SCHEMA.with_metadata(metadata)
         columns = [self.arrow_words(), pa.array(self.counts)]
         write_batch(Path(path), pa.record_batch(columns, schema=schema))
 
@@ -74,10 +78,13 @@ class Vocab:
         return len(self.words)
 
 
-def vocabulary_tokens(path: Path) -> str:
-    """Fingerprint of the token shards that words.arrow was counted from; empty if it does not say."""
+def vocabulary_sources(path: Path) -> tuple[str, str]:
+    """Fingerprints of the token shards that words.arrow was counted from, and of the phrases joined in them.
+
+    Empty where it does not say, the second where no phrase was joined.
+    """
     metadata = map_batch(path, DICTIONARY_SCHEMA, "vocab").schema.metadata or {}
-    return metadata.get(b"tokens", b"").decode()
+    return metadata.get(b"tokens", b"").decode(), metadata.get(b"phrases", b"").decode()
 
 
 def words_fingerprint(words: pa.LargeStringArray, counts: NDArray[np.int64]) -> str:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from tests.fuzz.reader import Execution, Reader, replace_file
 from wordlab.errors import ArtifactError
+from wordlab.phrases import PHRASES_SCHEMA, Phrases, join_phrases, pair_tables
 from wordlab.shards import (
     DICTIONARY_SCHEMA,
     SENTENCES_SCHEMA,
@@ -23,8 +24,9 @@ from wordlab.shards import (
     write_batch,
     write_sentences,
 )
-from wordlab.vocab import SAMPLING_SCHEMA, SamplingTables, Vocab, vocabulary_tokens
+from wordlab.vocab import SAMPLING_SCHEMA, SamplingTables, Vocab, vocabulary_sources
 from wordlab.word_index import WordIndex
+from wordlab.wordtable import WordTable
 
 WORDS = ["the", "king", "queen", "한국", "naïve"]
 
@@ -109,7 +111,7 @@ def _open_words(folder: Path) -> Execution:
             assert row == -1 or index[row] == word
         offsets, utf8 = string_buffers(words)
         assert [bytes(utf8[a:b]) for a, b in pairwise(offsets)] == [word.encode() for word in index.words]
-        vocabulary_tokens(path)
+        vocabulary_sources(path)
         try:
             vocab = Vocab.load(path)
         except ArtifactError:
@@ -139,6 +141,45 @@ def _open_sampling(folder: Path) -> Execution:
         assert tables.keep_probability.min() > 0 and tables.keep_probability.max() <= 1
         assert tables.noise_probability.min() >= 0 and abs(tables.noise_probability.sum() - 1) <= 1e-6
         return "sampling tables"
+
+    return execute
+
+
+def _phrase_columns(numbers: list[int]) -> list[pa.Array]:
+    words, integers = pa.array(WORDS, pa.large_string()), pa.array([5, 4, 3, 2, 1])
+    return [pa.array(numbers, pa.int32()), words, words.take([1, 2, 3, 4, 4]), integers, integers, pa.array([2.0] * 5)]
+
+
+def _phrase_seeds(folder: Path) -> list[bytes]:
+    seeds = _strange(PHRASES_SCHEMA, _phrase_columns([1, 1, 2, 2, 3]))
+    for numbers in ([1, 1, 1, 1, 1], [1, 2, 3, 1 << 20, (1 << 31) - 1], [3, 2, 1, 0, -1], [0, 0, 0, 0, 0]):
+        batch = pa.record_batch(_phrase_columns(numbers), schema=PHRASES_SCHEMA)
+        write_batch(folder / "x", batch)
+        seeds.append((folder / "x").read_bytes())
+        write_batch(folder / "x", batch.take(pa.array([0, 0, 1, 2, 2, 2])))  # the same pair twice
+        seeds.append((folder / "x").read_bytes())
+    return seeds
+
+
+def _open_phrases(folder: Path) -> Execution:
+    path = folder / "phrases.arrow"
+
+    def execute(data: bytes) -> str:
+        replace_file(path, data)
+        try:
+            phrases = Phrases.load(path, "")
+        except ArtifactError as error:
+            if "holds phrases" not in str(error):
+                raise
+            phrases = Phrases.load(path, Phrases(map_batch(path, PHRASES_SCHEMA, "vocab")).fingerprint)
+        table = WordTable()
+        table.add(pa.array(WORDS, pa.large_string()))
+        passes = pair_tables(phrases, table)
+        assert sum(len(pairs.joined) for pairs in passes) == len(phrases)
+        ids, offsets = np.arange(len(table) + 1, dtype=np.int32), np.array([0, 3, 3, len(table) + 1])
+        left = join_phrases(passes, ids, offsets)
+        assert len(left) == offsets[-1] <= len(ids) and (np.diff(offsets) >= 0).all() and left.max() <= len(table)
+        return "phrases"
 
     return execute
 
@@ -185,5 +226,6 @@ _TOKENS = (
 READERS = (
     Reader("words-arrow", "vocabularies and shards' dictionaries", _open_words, _word_seeds, _TOKENS),
     Reader("sampling-arrow", "sampling tables", _open_sampling, _sampling_seeds, _TOKENS),
+    Reader("phrases-arrow", "lists of phrases", _open_phrases, _phrase_seeds, _TOKENS),
     Reader("sentences-arrow", "shards of word ids", _open_sentences, _sentence_seeds, _TOKENS),
 )

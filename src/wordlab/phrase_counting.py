@@ -1,0 +1,90 @@
+"""Finding phrases, pass after pass: stage `vocab` does so if there is a threshold.
+
+A pass reads the shards three times: twice to count pairs (wordlab.pair_counts), and once to see how often each phrase
+is joined, so that the words' counts afterwards are exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from wordlab.config import PhrasesConfig
+from wordlab.pair_counts import JoinedShards, Pairs, Rule, count_pairs, pair_ids, score
+from wordlab.phrases import PHRASES_SCHEMA, PairTable, Phrases, no_phrases
+from wordlab.stage import progress
+from wordlab.wordtable import WordTable
+
+
+@dataclass(frozen=True)
+class Found:
+    """What find_phrases hands on."""
+
+    phrases: Phrases
+    counts: NDArray[np.int64]
+    """Tokens by word id when all phrases are joined; 0 for a word that stands in phrases alone."""
+    passes: list[dict[str, Any]]
+    """For the manifest: each pass's threshold, tokens before it, phrases, and how often two tokens became one."""
+
+
+def find_phrases(
+    folder: Path, num_shards: int, table: WordTable, counts: NDArray[np.int64], config: PhrasesConfig, workers: int
+) -> Found:
+    """Find the phrases of all passes in the token shards, and add their joined words to `table`.
+
+    table, counts: all words of the shards and their tokens.   workers: threads, 0 for all cores; they change no byte.
+    Raises ArtifactError if a shard is damaged.
+    """
+    shards = JoinedShards(folder, num_shards, table, workers)
+    batches, passes = [], []
+    for number, threshold in enumerate(config.thresholds, start=1):
+        num_tokens = int(counts.sum())
+        rule = Rule(float(num_tokens), float(config.delta), threshold)
+        with progress(None, "token", f"phrases, pass {number}") as shards.bar:
+            found = _in_order(count_pairs(shards, counts, rule), counts, rule, table)
+            pairs = PairTable.of_words(found.column("first"), found.column("second"), table)
+            joined = _join_all(shards, pairs)
+        counts = np.concatenate([counts, np.zeros(len(table) - len(counts), dtype=np.int64)])
+        for ids, sign in ((pairs.first, -1), (pairs.second, -1), (pairs.joined, 1)):
+            np.add.at(counts, ids, sign * joined)
+        numbers = pa.array(np.full(len(joined), number, dtype=np.int32))
+        columns = [numbers, *(found.column(name) for name in ("first", "second", "count")), pa.array(joined)]
+        batches.append(pa.record_batch([*columns, found.column("score")], schema=PHRASES_SCHEMA))
+        report = {"tokens": num_tokens, "phrases": len(joined), "joined": int(joined.sum())}
+        passes.append({"threshold": threshold, **report})
+    rows = pa.Table.from_batches(batches, PHRASES_SCHEMA).combine_chunks().to_batches()
+    return Found(Phrases(rows[0]) if rows else no_phrases(), counts, passes)
+
+
+def _join_all(shards: JoinedShards, pairs: PairTable) -> NDArray[np.int64]:
+    """By place, how often each pair of this pass is joined. From here on the shards are read so."""
+    joined = np.zeros(len(pairs.joined), dtype=np.int64)
+    for times in shards.map(lambda ids, offsets: pairs.join(ids, offsets)[1]):
+        joined += times
+    shards.passes.append(pairs)
+    return joined
+
+
+def _in_order(pairs: Pairs, counts: NDArray[np.int64], rule: Rule, table: WordTable) -> pa.RecordBatch:
+    """Columns first, second, count and score; by score, falling, then by UTF-8 bytes: ids depend on the shards."""
+    keys, times = pairs
+    first, second = pair_ids(keys)
+    count, first_count, second_count = (
+        numbers.astype(np.float64) for numbers in (times, counts[first], counts[second])
+    )
+    words = table.words()
+    columns = {
+        "first": words.take(pa.array(first)),
+        "second": words.take(pa.array(second)),
+        "count": pa.array(times),
+        "score": pa.array(score(count, first_count, second_count, rule.num_tokens, rule.delta)),
+    }
+    rows = pa.record_batch(columns)
+    order = [("score", "descending"), ("first", "ascending"), ("second", "ascending")]
+    return rows.take(pc.sort_indices(rows, sort_keys=order))
