@@ -10,13 +10,13 @@ EXECUTIONS ?= 1000000
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: run test check bench soak fuzz setup
+.PHONY: run test check bench soak fuzz setup peers
 
 run: setup
 	@wordlab check
 	dvc repro
 
-test: setup
+test: peers
 	pytest
 
 check: setup
@@ -24,7 +24,7 @@ check: setup
 	ruff check .
 	mypy
 
-bench: setup
+bench: peers
 	python -m benchmarks.bench
 
 soak: setup
@@ -42,6 +42,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "setting up $(VENV): about 2 GB with the CPU build of torch, several more with the CUDA build; some minutes"
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev]'
-	@$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[peers]' || \
-	  echo "without fastText, which is built here and needs g++ and Python's headers: tests that compare with it skip"
+	@touch $@
+
+peers: $(VENV)/.peers
+
+$(VENV)/.peers: $(VENV)/.installed
+	@$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[peers]' > $(VENV)/peers.log 2>&1 || \
+	  echo "without fastText, which is built here and needs g++ and Python's headers ($(VENV)/peers.log): what compares with it skips"
 	@touch $@
