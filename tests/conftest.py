@@ -1,10 +1,16 @@
-"""What every test leaves behind."""
+"""What every test finds, and what it leaves behind."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from wordlab import claims
+
+
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) == signal.SIG_IGN:  # the tests run in the background of a shell, or under nohup
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

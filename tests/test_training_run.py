@@ -107,14 +107,11 @@ def test_what_was_trained_before_is_not_trained_again(tmp_path: Path, monkeypatc
 @pytest.mark.usefixtures("often")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_segment_and_leaves_a_checkpoint(
-    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sent twice, as when a scheduler ends DVC and stage alike; also in a training too short for checkpoints."""
     monkeypatch.delenv("WORDLAB_CHECKPOINT_SECONDS")
     monkeypatch.setattr(signal, "raise_signal", lambda number: None)
-    if signal.getsignal(number) == signal.SIG_IGN:  # the tests run under nohup
-        request.addfinalizer(lambda: signal.signal(number, signal.SIG_IGN))
-        signal.signal(number, signal.SIG_DFL)
     data = write_data(tmp_path, topic_sentences(900))
     right, told = uninterrupted(data)
     before = signal.getsignal(number)
