@@ -7,7 +7,6 @@ import pytest
 
 from wordlab import claims
 
-
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) == signal.SIG_IGN:  # the tests run in the background of a shell, or under nohup
         signal.signal(number, handler)
