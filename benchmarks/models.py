@@ -83,6 +83,7 @@ def model_key(job: Job, corpus: str) -> dict[str, Any]:
         values = {name: model[name] for name in ("dim", "window", "negatives")}
         values |= {"objective": job.model.objective} if job.model.objective != "ns" else {}
         values |= {"subwords": model["subwords"]} if job.model.subwords.units != "none" else {}
+        values |= {"threads": job.threads} if job.program == "fasttext" else {}
         return {**common, "version": importlib.metadata.version(job.program), **values}
     train = {name: value for name, value in dataclasses.asdict(job.train).items() if name != "lr"}
     return {**common, "code": sources(TRAINING_SOURCES), "model": model, "train": train}

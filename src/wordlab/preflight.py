@@ -36,6 +36,8 @@ MB = 1_000_000
 # Measured on Linux, x86-64, Python 3.11 to 3.13; tests/test_preflight.py holds them against this machine.
 PROCESS_BYTES = 130 * MB
 """A process that has loaded numba, Arrow and its compiled functions."""
+TRAIN_BYTES = 160 * MB
+"""The same with the compiled functions of training, of which there are more."""
 DOWNLOAD_BYTES = 50 * MB
 """The download stage, which holds a piece of a file at a time."""
 PLOTS_BYTES = 150 * MB
@@ -54,6 +56,8 @@ COUNTED_WORD_BYTES = 150
 """A distinct word while dictionaries are merged: table, counts, Arrow."""
 WORD_BYTES = 260
 """A word of the vocabulary as a Python string in a list, with its bytes in Arrow and its line of text."""
+ENCODE_WORD_BYTES = 150
+"""The same without the line of text, but in a hash table."""
 FOLDED_WORD_BYTES = 220
 """A word in evaluation's index, a dict of its upper case."""
 PHRASE_BYTES = 150
@@ -272,7 +276,8 @@ def _encode(params: Params, _: int | None) -> Need:
     written = 4 * num_tokens + 8 * num_sentences
     part = min(1.0, params.encode.shard_tokens / max(1, num_tokens))
     # A shard is collected in parts and then joined; the one being translated is there as well.
-    memory = PROCESS_BYTES + int(2 * part * written) + 2 * largest + words * (WORD_BYTES + 3 * word_bytes)
+    memory = PROCESS_BYTES + int(2 * part * written) + 2 * largest
+    memory += words * (ENCODE_WORD_BYTES + 3 * word_bytes)
     if params.vocab.phrases.thresholds:  # a shard in ids of its own, and the phrases with their words in a table
         memory += largest + 5 * (DATA / "vocab" / "phrases.arrow").stat().st_size
     lower = "a smaller encode.shard_tokens, a smaller tokenize.shard_bytes, or a higher vocab.min_count"
@@ -300,7 +305,7 @@ def _train(params: Params, seed: int | None) -> Need:
     parts = WordParts.of(params.model, vocab.column(0), counts)
     engine = memory_bytes(params.model, train, words, threads, *parts)
     ngrams = words + len(parts.subwords.buckets) if parts.subwords else 0
-    memory = PROCESS_BYTES + engine + words * (WORD_BYTES + word_bytes) + 4 * ngrams * params.model.dim
+    memory = TRAIN_BYTES + engine + words * (WORD_BYTES + word_bytes) + 4 * ngrams * params.model.dim
     model = words * (8 * params.model.dim + word_bytes) + 4 * ngrams * params.model.dim
     folder = DATA / "train" / f"seed-{seed}"
     lower = "a smaller model.dim, a higher vocab.min_count, a vocab.max_size or fewer run.threads"
