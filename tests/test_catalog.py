@@ -29,6 +29,8 @@ PARSED = {
     "mc30": (30, "6701a74df1bac99ff7f74722fdf0517c65e6c616b06a84bae3da9aa0f19a06bf"),
     "mturk287": (287, "0be5b09daab3ac9b67c615069c2e3822110c4d52fa0039b3824a1440165daf52"),
     "rare-words": (2034, "afd2f2a59f11ad8bf60f5c76eb255d1995d7a839437c9aa03257d476ff9c59a5"),
+    "korean-wordsim353": (353, "5740667e100b5effe287d2d484cf3ab414d6effcf749259ce669ed0dce5008c4"),
+    "korean-analogies": (10000, "fccf77bd7c0b4fdc4ea4946d75d5a8fdcc71ad73d261ca83ae513aecdf8b608b"),
 }
 
 GOOD = {

@@ -101,6 +101,22 @@ def test_an_unknown_key_or_choice_names_the_nearest(tmp_path: Path) -> None:
         loaded(tmp_path, with_value("arch", "skipgramm"))
 
 
+def test_hierarchical_softmax_has_no_output_vectors_to_compare_words_by(tmp_path: Path) -> None:
+    text = with_value("objective", "hs").replace("vectors: input", "vectors: input+output")
+    with pytest.raises(
+        ConfigError, match=r"evaluate\.vectors is 'input\+output', but must be input with model\.objective"
+    ):
+        loaded(tmp_path, text)
+
+
+@pytest.mark.parametrize(("key", "value", "only"), [("case", "exact", "ignore"), ("unknown", "wrong", "skip")])
+def test_word2vecs_evaluator_has_no_switches(tmp_path: Path, key: str, value: str, only: str) -> None:
+    text = with_value(key, value)
+    loaded(tmp_path, text)
+    with pytest.raises(ConfigError, match=rf"evaluate\.{key} is '{value}', but must be {only} with evaluate\.rules"):
+        loaded(tmp_path, text.replace("rules: wordlab", "rules: word2vec"))
+
+
 @pytest.mark.parametrize("objective", ["hs", "softmax"])
 def test_padding_is_no_word_to_predict(tmp_path: Path, objective: str) -> None:
     text = with_value("objective", objective).replace("window_edges: cut", "window_edges: pad")

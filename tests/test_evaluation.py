@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import pearsonr
 
 from tests.project import ABSENT, SETS, WORDS, make_evaluation_sets, vectors_of
 from wordlab.artifacts import read_manifest
@@ -19,9 +20,9 @@ from wordlab.evaluation import (
     nearest_neighbors,
     rounded,
     score_name,
-    section_kind,
 )
 from wordlab.evaluation_sets import Pair, Question
+from wordlab.rules import WORDLAB, Rules
 
 
 @pytest.fixture
@@ -73,6 +74,7 @@ def test_questions_beyond_restrict_vocab_are_not_asked(sets: EvaluationSets, mod
 def test_sections_come_in_their_order_with_both_methods(sets: EvaluationSets, model: Embeddings) -> None:
     sections = evaluate(model, sets, restrict_vocab=0).sections["google_analogy"]
     assert list(sections) == ["capitals", "gram8-plural", "semantic", "syntactic", "total"]
+    assert 0 < sections["capitals"].pop("distance") < 0.5
     assert sections["capitals"] == {"add": 100.0, "mul": 100.0, "coverage": 66.6667, "answered": 2, "asked": 3}
 
 
@@ -80,6 +82,55 @@ def test_rotating_all_vectors_changes_no_score(sets: EvaluationSets, model: Embe
     rotation, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(model.dim, model.dim)))
     rotated = Embeddings(model.words, (model.input_vectors @ rotation).astype(np.float32))
     assert evaluate(rotated, sets, 0).scores == evaluate(model, sets, 0).scores
+
+
+def test_pairs_have_both_correlations(sets: EvaluationSets, model: Embeddings) -> None:
+    evaluation = evaluate(model, sets, restrict_vocab=0)
+    found = evaluation.correlations["men"]
+    assert found["spearman"] == evaluation.scores["men"]["value"]
+    assert found["unknown"] == 16.6667
+    known = evaluation.details["men"].cosines[:5]  # type: ignore[union-attr]
+    human = [pair.score for pair in evaluation.details["men"].pairs][:5]  # type: ignore[union-attr]
+    assert found["pearson"] == pytest.approx(pearsonr(human, known).statistic, abs=1e-5)
+    assert evaluation.correlations["rare_words"] == {"spearman": None, "pearson": None, "unknown": 100.0}
+
+
+def test_unknown_words_can_be_wrong(sets: EvaluationSets, model: Embeddings) -> None:
+    scores = evaluate(model, sets, 0, Rules(unknown="wrong")).scores
+    assert scores["google_analogy"] == {
+        "value": 80.0,
+        "unit": "percent",
+        "coverage": 80.0,
+        "answered": 4,
+        "asked": 5,
+    }
+    assert scores["men"]["value"] != evaluate(model, sets, 0).scores["men"]["value"]
+    assert scores["rare_words"]["value"] is None, "all cosines are 0"
+
+
+def test_only_gensims_rules_restrict_pairs(sets: EvaluationSets, model: Embeddings) -> None:
+    answered = [evaluate(model, sets, 9, Rules(name=name)).scores["men"]["answered"] for name in ("wordlab", "gensim")]
+    assert answered == [5, 4]
+
+
+def test_reordering_words_of_equal_counts_changes_no_score(sets: EvaluationSets, model: Embeddings) -> None:
+    """All that a vocabulary's order decides is which of equally good answers, and of spellings, comes first."""
+    order = np.random.default_rng(3).permutation(len(model))
+    shuffled = Embeddings([model.words[i] for i in order], model.input_vectors[order])
+    before, after = evaluate(model, sets, 0), evaluate(shuffled, sets, 0)
+    assert (after.scores, after.sections, after.correlations) == (before.scores, before.sections, before.correlations)
+    assert shuffled.words != model.words
+
+
+def test_korean_analogies_are_scored_by_distance_too(sets: EvaluationSets, model: Embeddings) -> None:
+    korean = EvaluationSets({"korean-analogies": sets.present["google-analogies"]}, {})
+    evaluation = evaluate(model, korean, 0)
+    assert list(evaluation.scores) == [
+        *("korean_analogy", "korean_analogy_semantic", "korean_analogy_syntactic", "korean_analogy_mul"),
+        *("korean_analogy_distance", "korean_analogy_semantic_distance", "korean_analogy_syntactic_distance"),
+    ]
+    score, section = evaluation.scores["korean_analogy_distance"], evaluation.sections["korean_analogy"]["total"]
+    assert (score["value"], score["unit"], score["coverage"]) == (section["distance"], "distance", 80.0)
 
 
 def test_a_set_that_download_does_not_know_is_an_error(tmp_path: Path) -> None:
@@ -101,9 +152,9 @@ def test_neighbors_are_found_in_any_case_and_unknown_words_have_none(model: Embe
 def test_details_tell_each_answer(sets: EvaluationSets, model: Embeddings) -> None:
     evaluation = evaluate(model, sets, restrict_vocab=0)
     lines = list(detail_lines(evaluation.details["google-analogies"], model.words))
-    assert lines[0] == "section\ta\tb\tc\texpected\tasked\tadd\tadd_correct\tmul\tmul_correct"
-    assert lines[1] == "capitals\tFrance\tParis\tItaly\tRome\t1\trome\t1\trome\t1"
-    assert lines[3] == "capitals\tItaly\tRome\tRuritania\tStrelsau\t0\t\t0\t\t0"
+    assert lines[0] == "section\ta\tb\tc\texpected\tasked\tadd\tadd_correct\tmul\tmul_correct\tdistance"
+    assert lines[1].startswith("capitals\tFrance\tParis\tItaly\tRome\t1\trome\t1\trome\t1\t0.")
+    assert lines[3] == "capitals\tItaly\tRome\tRuritania\tStrelsau\t0\t\t0\t\t0\t"
     pairs = list(detail_lines(evaluation.details["men"], model.words))
     assert pairs[0] == "word1\tword2\thuman\tcosine"
     assert pairs[5] == "king\tking\t10\t1.000000"
@@ -126,7 +177,8 @@ def test_a_score_is_named_after_its_row(row: str, name: str) -> None:
 
 
 def test_sections_of_grammar_are_syntactic() -> None:
-    assert [section_kind(name) for name in ("gram1-x", "family", "syn2")] == ["syntactic", "semantic", "syntactic"]
+    kinds = [WORDLAB.kind(name, 0) for name in ("gram1-x", "family", "syn2")]
+    assert kinds == ["syntactic", "semantic", "syntactic"]
 
 
 def test_numbers_have_six_significant_digits() -> None:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from gensim.models import KeyedVectors
 from numpy.typing import NDArray
-from scipy.stats import pearsonr, rankdata
+from scipy.stats import pearsonr, rankdata, spearmanr
 
 from wordlab.analogies import folded_index
 from wordlab.embeddings import unit_rows
 from wordlab.evaluation_sets import Pair
-from wordlab.similarity import compare_pairs, spearman
+from wordlab.similarity import compare_pairs, pearson, spearman
 
 
 def random_rows(num_words: int, dim: int, seed: int = 0) -> NDArray[np.float32]:
@@ -36,10 +36,11 @@ def test_random_vectors_give_the_correlation_and_coverage_of_gensim(tmp_path: Pa
     path.write_text("".join(f"{a}\t{b}\t{score}\n" for a, b, score in pairs))
     vectors = KeyedVectors(dim)
     vectors.add_vectors(words, rows)
-    _, (rho, _), unknown = vectors.evaluate_word_pairs(str(path), restrict_vocab=None)
+    (r, _), (rho, _), unknown = vectors.evaluate_word_pairs(str(path), restrict_vocab=None)
 
     ours = compare_pairs(folded_index(words), rows, pairs)
     assert ours.rho == pytest.approx(rho, abs=1e-5)
+    assert ours.r == pytest.approx(r, abs=1e-5)
     assert 100 * (1 - ours.known.mean()) == pytest.approx(unknown)
     assert 0 < ours.known.sum() < len(pairs)
 
@@ -47,6 +48,15 @@ def test_random_vectors_give_the_correlation_and_coverage_of_gensim(tmp_path: Pa
 def test_ties_get_their_mean_rank() -> None:
     x, y = np.array([1.0, 2, 2, 3, 3, 3, 9]), np.array([2.0, 2, 5, 1, 7, 7, 7])
     assert spearman(x, y) == pytest.approx(pearsonr(rankdata(x), rankdata(y)).statistic)
+
+
+def test_both_correlations_are_scipys() -> None:
+    rng = np.random.default_rng(0)
+    for size in (2, 3, 10, 300):
+        x, y = rng.normal(size=size).round(1), rng.normal(size=size).round(1)
+        assert spearman(x, y) == pytest.approx(spearmanr(x, y).statistic)
+        assert pearson(x, y) == pytest.approx(pearsonr(x, y).statistic)
+    assert pearson(np.ones(4), np.arange(4.0)) is None
 
 
 def test_both_ways_round_a_pair_has_the_same_cosine() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,11 @@ import pytest
 
 from stages import evaluate
 from tests.helpers import make_model_folder
-from tests.project import WORDS, make_evaluation_sets, make_project, vectors_of
-from wordlab.artifacts import read_manifest, sha256_file
+from tests.project import SETS, WORDS, make_evaluation_sets, make_project, vectors_of
+from wordlab.artifacts import read_manifest, sha256_file, write_manifest
+from wordlab.embeddings import Embeddings
+from wordlab.evaluation import evaluate as evaluate_all
+from wordlab.evaluation import load_evaluation_sets
 from wordlab.stage import run_stage
 
 
@@ -69,6 +73,48 @@ def test_the_terminal_tells_the_scores(
     told = capsys.readouterr().err
     assert "seed 1: google_analogy 100.00 % ·" in told
     assert "rare_words - · rg65 absent" in told
+
+
+def set_parameter(project: Path, key: str, value: str) -> None:
+    text = (project / "params.yaml").read_text()
+    changed = re.sub(rf"^  {key}: \S+", f"  {key}: {value}", text, flags=re.MULTILINE)
+    assert changed != text
+    (project / "params.yaml").write_text(changed)
+
+
+def test_the_rules_are_printed_and_stored_with_the_scores(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_parameter(project, "rules", "gensim")
+    set_parameter(project, "unknown", "wrong")
+    run(1, monkeypatch)
+    results = json.loads((project / "metrics" / "seed-1.json").read_text())
+    assert results["scores"]["google_analogy"]["value"] == 80.0
+    assert results["evaluator"]["rules"] == "gensim"
+    assert results["evaluator"]["vectors"] == "input vectors"
+    told = capsys.readouterr().err
+    assert "scored by the rules of gensim (vocabulary: analogies: the 30,000 most frequent words; pairs: the" in told
+    assert "questions with an unknown word are answered wrongly" in told
+
+
+def test_words_can_be_compared_by_sums_of_both_vectors(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """w + c: input and output vectors are added as they are, and brought to length 1 only then."""
+    folder, rng = project / "data" / "train" / "seed-1", np.random.default_rng(0)
+    inputs = np.load(folder / "input_vectors.npy")
+    outputs = (3 * rng.normal(size=inputs.shape)).astype(np.float32)
+    np.save(folder / "output_vectors.npy", outputs)
+    content = read_manifest(folder, "train")
+    (folder / "manifest.json").unlink()
+    write_manifest(folder, "train", {key: content[key] for key in ("seed", "config", "vocabulary", "encode", "engine")})
+    set_parameter(project, "vectors", "input+output")
+    run(1, monkeypatch)
+    results = json.loads((project / "metrics" / "seed-1.json").read_text())
+    sets = load_evaluation_sets(
+        project / "data" / "download", read_manifest(project / "data" / "download", "download")["evaluation"], [*SETS]
+    )
+    assert results["scores"] == evaluate_all(Embeddings(WORDS, inputs + outputs), sets, 30000).scores
+    assert results["scores"] != evaluate_all(Embeddings(WORDS, inputs), sets, 30000).scores
+    assert results["evaluator"]["vectors"] == "sums of input and output vectors"
 
 
 @pytest.mark.parametrize("seed", [-1, 1 << 63])

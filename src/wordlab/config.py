@@ -246,6 +246,14 @@ class EvaluateConfig:
 
     restrict_vocab: int
     """Analogy questions and answers are limited to this many most frequent words; 0 means all."""
+    rules: Literal["wordlab", "gensim", "word2vec"]
+    """Whose evaluator is followed (wordlab.rules)."""
+    case: Literal["ignore", "exact"]
+    """Whether words that differ in case alone are one word."""
+    unknown: Literal["skip", "wrong"]
+    """Questions and pairs with an unknown word: not asked, or wrong."""
+    vectors: Literal["input", "input+output"]
+    """The vectors that words are compared by: the model's input vectors, or their sums with the output vectors."""
     neighbors: tuple[str, ...]
     neighbors_count: int
 
@@ -253,6 +261,9 @@ class EvaluateConfig:
         _require(
             0 <= self.restrict_vocab < 1 << 31, "evaluate.restrict_vocab", self.restrict_vocab, "0 (all) to 2^31 - 1"
         )
+        if self.rules == "word2vec":  # its program has no switches
+            _require(self.case == "ignore", "evaluate.case", self.case, "ignore with evaluate.rules=word2vec")
+            _require(self.unknown == "skip", "evaluate.unknown", self.unknown, "skip with evaluate.rules=word2vec")
         count = self.neighbors_count
         _require(1 <= count <= 1_000_000, "evaluate.neighbors_count", count, "from 1 to 1000000")
 
@@ -305,6 +316,9 @@ class Params:
         _require(len(set(self.seeds)) == len(self.seeds), "seeds", list(self.seeds), "different from one another")
         _require(all(0 <= s < 1 << 63 for s in self.seeds), "seeds", list(self.seeds), "from 0 to 2^63 - 1")
         _require(self.corpus.strip() != "", "corpus", self.corpus, "a catalog row or a path")
+        path = self.model.objective != "hs" or self.evaluate.vectors == "input"
+        wanted = "input with model.objective=hs, which has no output vectors of words"
+        _require(path, "evaluate.vectors", self.evaluate.vectors, wanted)
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:

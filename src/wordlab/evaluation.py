@@ -16,15 +16,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wordlab.analogies import METHODS, AnalogyAnswers, answer_questions, fold_case, folded_index
+from wordlab.analogies import METHODS, AnalogyAnswers, answer_questions, folded_index
 from wordlab.artifacts import fingerprint
 from wordlab.embeddings import Embeddings
 from wordlab.errors import ArtifactError
 from wordlab.evaluation_sets import Pair, Question, read_evaluation_set
+from wordlab.rules import WORDLAB, Rules
 from wordlab.similarity import PairCosines, compare_pairs
 
 EvaluationSet = Sequence[Question] | Sequence[Pair]
 KINDS = ("semantic", "syntactic")
+MEASURED_BY_DISTANCE = ("korean-analogies",)
+"""Rows whose paper measures the distance to the expected word: it is a score there, and stands in the sections of all
+analogy sets."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,9 @@ class Evaluation:
     scores: dict[str, dict[str, Any]]
     """Score name -> value (None where nothing could be asked), unit, coverage, answered, asked."""
     sections: dict[str, dict[str, dict[str, Any]]]
-    """Analogy score name -> section -> add and mul (percent), coverage, answered, asked."""
+    """Analogy score name -> section -> add and mul (percent), distance, coverage, answered, asked."""
+    correlations: dict[str, dict[str, float | None]]
+    """Name of a pairs' score -> spearman, pearson, and unknown, the percentage of pairs with an unknown word."""
     details: dict[str, AnalogyAnswers | PairCosines]
     """Catalog row -> what the model said, question by question."""
 
@@ -79,30 +85,26 @@ def score_name(row: str) -> str:
     return row.replace("-", "_").replace("analogies", "analogy")
 
 
-def section_kind(section: str) -> str:
-    """Google's sections whose names begin with `gram` are syntactic, the five others semantic."""
-    return "syntactic" if section.startswith(("gram", "syn")) else "semantic"
-
-
-def evaluate(embeddings: Embeddings, sets: EvaluationSets, restrict_vocab: int) -> Evaluation:
+def evaluate(embeddings: Embeddings, sets: EvaluationSets, restrict_vocab: int, rules: Rules = WORDLAB) -> Evaluation:
     """Score `embeddings` on all sets.
 
     restrict_vocab: analogy questions and answers are limited to this many most frequent words; 0 means all.
     """
     words, unit_rows = embeddings.words, embeddings.normalized()
-    index = folded_index(words)
-    evaluation = Evaluation({}, {}, {})
+    index = folded_index(words[: restrict_vocab or None] if rules.pairs_are_restricted else words, rules)
+    evaluation = Evaluation({}, {}, {}, {})
     for row, items in sets.present.items():
         name = score_name(row)
         if isinstance(items[0], Question):
-            answers = answer_questions(words, unit_rows, items, restrict_vocab)  # type: ignore[arg-type]
+            answers = answer_questions(words, unit_rows, items, restrict_vocab, rules)  # type: ignore[arg-type]
             evaluation.details[row] = answers
-            evaluation.sections[name] = sections = _section_scores(answers)
-            evaluation.scores.update(_analogy_scores(name, sections))
+            evaluation.sections[name] = sections = section_scores(answers, rules)
+            evaluation.scores.update(_analogy_scores(name, sections, row in MEASURED_BY_DISTANCE))
         else:
-            pairs = compare_pairs(index, unit_rows, items)  # type: ignore[arg-type]
+            pairs = compare_pairs(index, unit_rows, items, rules)  # type: ignore[arg-type]
             evaluation.details[row] = pairs
-            evaluation.scores[name] = _score(pairs.rho, "rho", int(pairs.known.sum()), len(pairs.pairs))
+            evaluation.scores[name] = score_of(pairs.rho, "rho", int(pairs.known.sum()), len(pairs.pairs))
+            evaluation.correlations[name] = correlation_entry(pairs)
     return evaluation
 
 
@@ -113,9 +115,8 @@ def nearest_neighbors(
     index = folded_index(embeddings.words)
     found: dict[str, list[tuple[str, float]] | None] = {}
     for word in words:
-        known = (
-            word if word in embeddings else embeddings.words[index[fold_case(word)]] if fold_case(word) in index else ""
-        )
+        folded = WORDLAB.fold(word)
+        known = word if word in embeddings else embeddings.words[index[folded]] if folded in index else ""
         nearest = embeddings.nearest(known, count) if known else None
         found[word] = nearest and [(neighbor, round(cosine, 4)) for neighbor, cosine in nearest]
     return found
@@ -126,50 +127,74 @@ def detail_lines(details: AnalogyAnswers | PairCosines, words: Sequence[str]) ->
     if isinstance(details, PairCosines):
         yield "word1\tword2\thuman\tcosine"
         for pair, cosine in zip(details.pairs, details.cosines.tolist(), strict=True):
-            yield f"{pair.first}\t{pair.second}\t{pair.score:g}\t{'' if np.isnan(cosine) else f'{cosine:.6f}'}"
+            yield f"{pair.first}\t{pair.second}\t{pair.score:g}\t{_number(cosine)}"
         return
-    yield "section\ta\tb\tc\texpected\tasked\t" + "\t".join(f"{method}\t{method}_correct" for method in METHODS)
+    answered = "\t".join(f"{method}\t{method}_correct" for method in METHODS)
+    yield f"section\ta\tb\tc\texpected\tasked\t{answered}\tdistance"
     for number, question in enumerate(details.questions):
         answers = [int(details.answers[method][number]) for method in METHODS]
         correct = [int(details.correct[method][number]) for method in METHODS]
         said = (
             f"{words[answer] if answer >= 0 else ''}\t{right}" for answer, right in zip(answers, correct, strict=True)
         )
-        yield "\t".join([*question, str(int(details.asked[number])), *said])
+        distance = details.distances[number]
+        yield "\t".join([*question, str(int(details.asked[number])), *said, _number(distance)])
 
 
-def _section_scores(answers: AnalogyAnswers) -> dict[str, dict[str, Any]]:
+def _number(value: float) -> str:
+    """Six digits behind the point; nothing where there is no number."""
+    return "" if np.isnan(value) else f"{value:.6f}"
+
+
+def section_scores(answers: AnalogyAnswers, rules: Rules) -> dict[str, dict[str, Any]]:
     """Accuracy by section in the set's order, then semantic and syntactic where a set has both, then total."""
     names = np.array([question.section for question in answers.questions])
     chosen = {str(name): names == name for name in dict.fromkeys(names.tolist())}
-    kinds = np.array([section_kind(section) for section in names.tolist()])
+    kind_of = {section: rules.kind(section, number) for number, section in enumerate(chosen)}
+    kinds = np.array([kind_of[section] for section in names.tolist()])
     if len(set(kinds.tolist())) == len(KINDS):
         chosen.update({kind: kinds == kind for kind in KINDS})
     chosen["total"] = np.ones(len(names), dtype=bool)
-    return {name: _section_score(answers, questions) for name, questions in chosen.items()}
+    return {name: _section_score(answers, questions, rules) for name, questions in chosen.items()}
 
 
-def _section_score(answers: AnalogyAnswers, chosen: NDArray[np.bool_]) -> dict[str, Any]:
+def _section_score(answers: AnalogyAnswers, chosen: NDArray[np.bool_], rules: Rules) -> dict[str, Any]:
     answered, asked = int(answers.asked[chosen].sum()), int(chosen.sum())
+    judged = asked if rules.unknown == "wrong" else answered
     accuracy = {
-        method: rounded(100 * int(answers.correct[method][chosen].sum()) / answered) if answered else None
+        method: rounded(100 * int(answers.correct[method][chosen].sum()) / judged) if judged else None
         for method in METHODS
     }
-    return {**accuracy, "coverage": rounded(100 * answered / asked), "answered": answered, "asked": asked}
+    distance = rounded(float(answers.distances[chosen & answers.asked].mean())) if answered else None
+    coverage = rounded(100 * answered / asked)
+    return {**accuracy, "distance": distance, "coverage": coverage, "answered": answered, "asked": asked}
 
 
-def _analogy_scores(name: str, sections: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The set's own scores by 3CosAdd, and its total by 3CosMul."""
-    wanted = {name: ("total", "add")}
-    wanted.update({f"{name}_{kind}": (kind, "add") for kind in KINDS if kind in sections})
+def _analogy_scores(
+    name: str, sections: Mapping[str, Mapping[str, Any]], by_distance: bool
+) -> dict[str, dict[str, Any]]:
+    """The set's own scores by 3CosAdd, its total by 3CosMul, and where wanted the mean distances."""
+    kinds = {f"_{kind}": kind for kind in KINDS if kind in sections}
+    wanted = {f"{name}{ending}": (section, "add") for ending, section in {"": "total", **kinds}.items()}
     wanted[f"{name}_mul"] = ("total", "mul")
-    return {
-        score: _score(sections[section][method], "percent", sections[section]["answered"], sections[section]["asked"])
-        for score, (section, method) in wanted.items()
-    }
+    if by_distance:
+        wanted |= {f"{name}{ending}_distance": (kind, "distance") for ending, kind in {"": "total", **kinds}.items()}
+    scores = {}
+    for score, (section, measure) in wanted.items():
+        found = sections[section]
+        unit = "distance" if measure == "distance" else "percent"
+        scores[score] = score_of(found[measure], unit, found["answered"], found["asked"])
+    return scores
 
 
-def _score(value: float | None, unit: str, answered: int, asked: int) -> dict[str, Any]:
+def correlation_entry(pairs: PairCosines) -> dict[str, float | None]:
+    """What `Evaluation.correlations` holds of a set."""
+    rho, r = (None if value is None else rounded(value) for value in (pairs.rho, pairs.r))
+    return {"spearman": rho, "pearson": r, "unknown": rounded(100 * float(1 - pairs.known.mean()))}
+
+
+def score_of(value: float | None, unit: str, answered: int, asked: int) -> dict[str, Any]:
+    """A score as it stands in the results. unit: percent, rho, r (Pearson's), or distance, where less is better."""
     value = None if value is None else rounded(value)
     return {
         "value": value,

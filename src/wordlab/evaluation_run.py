@@ -27,13 +27,10 @@ from wordlab.evaluation import (
     load_evaluation_sets,
     nearest_neighbors,
 )
+from wordlab.rules import Rules, rules_line
 from wordlab.stage import say
 
-RULES = {
-    "case": "ignored: words are compared in upper case, the most frequent spelling counts",
-    "unknown_words": "questions and pairs with an unknown word are not asked; coverage says how many were",
-    "question_words": "a, b and c are no answers",
-}
+VECTORS = {"input": "input vectors", "input+output": "sums of input and output vectors"}
 
 
 def evaluate_model(seed: int, rows: Sequence[str], config: EvaluateConfig, data: Path, metrics: Path) -> dict[str, Any]:
@@ -47,13 +44,15 @@ def evaluate_model(seed: int, rows: Sequence[str], config: EvaluateConfig, data:
         raise ArtifactError(f"{folder} holds the model of seed {trained.get('seed')}. Run: dvc repro")
     downloaded = read_manifest(data / "download", "download")
     sets = load_evaluation_sets(data / "download", downloaded.get("evaluation", {}), rows)
-    embeddings = Embeddings.load(folder)
+    embeddings = load_vectors(folder, config.vectors)
     _require_finite(embeddings, folder, trained["config"]["model"]["arch"])
+    rules = Rules(name=config.rules, case=config.case, unknown=config.unknown)
     # One thread: a matrix product split among threads may round differently, and these take a second
     with threadpool_limits(1):
-        evaluation = evaluate(embeddings, sets, config.restrict_vocab)
+        evaluation = evaluate(embeddings, sets, config.restrict_vocab, rules)
         neighbors = nearest_neighbors(embeddings, config.neighbors, config.neighbors_count)
-    results = _results(seed, trained, embeddings, sets, evaluation, config)
+    described = {**rules.described(config.restrict_vocab), "vectors": VECTORS[config.vectors]}
+    results = _results(seed, trained, embeddings, sets, evaluation, config, described)
     results["neighbors"] = neighbors
 
     with output_folder(data / "evaluate" / f"seed-{seed}") as building:
@@ -65,6 +64,19 @@ def evaluate_model(seed: int, rows: Sequence[str], config: EvaluateConfig, data:
         write_manifest(building, "evaluate", {"seed": seed, "results": sha256_file(results_path)})
     _tell(results)
     return results
+
+
+def load_vectors(folder: Path, vectors: str) -> Embeddings:
+    """The model with the vectors to compare words by. vectors: as EvaluateConfig.vectors.
+
+    `input+output` is w + c of Levy et al. (2015, section 3.3): the sum of both vectors of a word as training left them,
+    brought to length 1 afterwards; so does hyperwords.
+    """
+    embeddings = Embeddings.load(folder, output_vectors=vectors != "input")
+    if embeddings.output_vectors is None:
+        return embeddings
+    sums = embeddings.input_vectors + embeddings.output_vectors
+    return Embeddings(embeddings.words, sums, counts=embeddings.counts, config=embeddings.config)
 
 
 def _require_finite(embeddings: Embeddings, folder: Path, arch: str) -> None:
@@ -82,6 +94,7 @@ def _results(
     sets: EvaluationSets,
     evaluation: Evaluation,
     config: EvaluateConfig,
+    rules: dict[str, str],
 ) -> dict[str, Any]:
     """The content of metrics/seed-N.json, but for the neighbours."""
     return {
@@ -92,8 +105,9 @@ def _results(
         "scores": evaluation.scores,
         "absent": sets.absent,
         "sections": evaluation.sections,
+        "correlations": evaluation.correlations,
         "config": {**trained["config"], "evaluate": dataclasses.asdict(config)},
-        "evaluator": RULES,
+        "evaluator": rules,
         "fingerprints": {
             "model": fingerprint(trained),
             "vocabulary": trained["vocabulary"],
@@ -104,7 +118,7 @@ def _results(
 
 
 def _tell(results: dict[str, Any]) -> None:
-    """One line for the terminal."""
+    """Two lines for the terminal: the scores, and the rules they follow."""
     parts = []
     for name, score in results["scores"].items():
         if score["value"] is None:
@@ -115,3 +129,4 @@ def _tell(results: dict[str, Any]) -> None:
             parts.append(f"{name} {score['value']:.3f}")
     parts += [f"{row} absent" for row in results["absent"]]
     say(f"seed {results['seed']}: " + " · ".join(parts))
+    say(rules_line(results["evaluator"]))

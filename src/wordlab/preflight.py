@@ -318,7 +318,8 @@ def _size_of(folder: Path) -> int:
 
 def _evaluate(params: Params, seed: int | None) -> Need:
     words, vectors = _model(DATA / "train" / f"seed-{seed}")
-    memory = PROCESS_BYTES + 2 * vectors + words * (WORD_BYTES + FOLDED_WORD_BYTES)
+    copies = 2 if params.evaluate.vectors == "input" else 4
+    memory = PROCESS_BYTES + copies * vectors + words * (WORD_BYTES + FOLDED_WORD_BYTES)
     lower = "a model with a smaller model.dim, a higher vocab.min_count or a vocab.max_size"
     return Need("evaluate", memory, vectors, MINIMUM_DISK, DATA / "evaluate" / f"seed-{seed}", lower)
 

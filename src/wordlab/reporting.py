@@ -15,6 +15,7 @@ from wordlab.config import Params, load_params
 from wordlab.errors import ArtifactError
 from wordlab.evaluation import score_name
 from wordlab.results import MEASURED, load_results, load_runs, mean_of, score_spread, summarize
+from wordlab.rules import rules_line
 from wordlab.statistics import Spread
 
 LABELS = {
@@ -33,6 +34,14 @@ LABELS = {
     "mc30": "MC-30",
     "mturk287": "MTurk-287",
     "rare_words": "Rare Words",
+    "korean_wordsim353": "WordSim-353, Korean",
+    "korean_analogy": "Korean analogies",
+    "korean_analogy_semantic": "Korean analogies, semantic",
+    "korean_analogy_syntactic": "Korean analogies, syntactic",
+    "korean_analogy_mul": "Korean analogies, 3CosMul",
+    "korean_analogy_distance": "Korean analogies, distance",
+    "korean_analogy_semantic_distance": "Korean analogies, semantic, distance",
+    "korean_analogy_syntactic_distance": "Korean analogies, syntactic, distance",
 }
 """Score -> what people call it."""
 
@@ -144,6 +153,7 @@ def results_table(metrics: Path = Path("metrics"), params: Params | None = None)
     lines = [headline(results, params.corpus), "", *_text_table(score_rows(results)), ""]
     lines.append(speed_line(load_runs(params.seeds, metrics)))
     lines += [neighbor_line(results[0], word) for word in list(results[0]["neighbors"])[:1]]
+    lines.append(rules_line(results[0]["evaluator"]))
     return "\n".join(lines)
 
 
@@ -171,7 +181,7 @@ def markdown_table(results: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[
     ]
     for row in score_rows(results):
         lines.append(f"| {row.label} | {row.mean} | {row.note or row.interval} | {row.coverage} |")
-    lines += ["", f"{capitalized(speed_line(runs))}.", ""]
+    lines += ["", f"{capitalized(rules_line(results[0]['evaluator']))}.", f"{capitalized(speed_line(runs))}.", ""]
     lines += [f"- {neighbor_line(results[0], word)}" for word in results[0]["neighbors"]]
     return "\n".join(lines) + "\n"
 
