@@ -17,8 +17,9 @@ from benchmarks.jobs import Measured, ProgramName, make_job, run_together
 from benchmarks.models import Evaluator, scored
 from benchmarks.quality import Arch
 from benchmarks.speed import Round, as_plain, words_per_cpu_second, words_per_second
-from benchmarks.targets import Difference, Median, Target, difference
+from benchmarks.targets import Median, Target
 from wordlab.config import Params, SubwordsConfig
+from wordlab.differences import Difference, welch_difference
 from wordlab.machine import cpu_model
 from wordlab.stage import say
 from wordlab.statistics import spread
@@ -128,7 +129,7 @@ def summarize(rounds: Sequence[Round], models: Mapping[str, Sequence[Mapping[str
         name: {score: [run["scores"].get(score) for run in runs] for score in SHOWN} for name, runs in models.items()
     }
     differences = {
-        title: {score: difference(_known(scores[above][score]), _known(scores[below][score])) for score in SHOWN}
+        title: {score: welch_difference(_known(scores[above][score]), _known(scores[below][score])) for score in SHOWN}
         for title, above, below in (
             ("ours − fastText", OURS.name, FASTTEXT.name),
             ("subwords − plain skip-gram", OURS.name, PLAIN.name),

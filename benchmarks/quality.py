@@ -16,8 +16,9 @@ from typing import Any, Literal
 from benchmarks.corpus import BenchCorpus
 from benchmarks.jobs import ARCHITECTURES, Job, make_job
 from benchmarks.models import Evaluator, scored
-from benchmarks.targets import Difference, Target, difference
+from benchmarks.targets import Target
 from wordlab.config import Params
+from wordlab.differences import Difference, welch_difference
 from wordlab.stage import say
 from wordlab.statistics import spread
 
@@ -107,7 +108,7 @@ def compare(
         programs = {f"ours, lr {getattr(params.train.lr, arch):g}": ours[arch]}
         programs |= {f"gensim, lr {rate:g}": gensim[arch][rate] for rate in sorted(gensim[arch], key=lambda r: r != lr)}
         found = {
-            name: difference(values(ours[arch], name), values(gensim[arch][lr], name))
+            name: welch_difference(values(ours[arch], name), values(gensim[arch][lr], name))
             for name in score_names(ours[arch])
         }
         result["architectures"][arch] = {
