@@ -1,0 +1,190 @@
+"""What models said to each question of a set: data/evaluate/seed-N/<set>.tsv, read and graded again.
+
+A file has one line a question under a header (`evaluation.detail_lines`). Analogies have columns `asked` and, for each
+method, `<method>_correct`; pairs have `human` and `cosine`. A score is graded from the answers anew and must come to
+what metrics/seed-N.json says: then its resamples mean the same thing.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wordlab.errors import ArtifactError
+from wordlab.evaluation import KINDS, score_name
+from wordlab.rules import WORDLAB, Rules
+
+TOLERANCE = 2e-4
+"""Part of a score by which answers may miss it: cosines stand in the files with six decimals."""
+NUMBERS = ("human", "cosine", "asked", "distance")
+ANALOGY_COLUMNS = {"section", "asked"}
+ASKED_COLUMNS = ("section", "a", "b", "c", "expected", "word1", "word2", "human")
+"""Columns that say what was asked, and not what was answered."""
+
+
+class Graded(Protocol):
+    """Answers of one model to a set's questions, as one score sees them."""
+
+    def __len__(self) -> int: ...
+
+    def score(self) -> float | None:
+        """The score on the questions as they are; None where too few could be asked."""
+
+    def weighted_scores(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The score if question q had been there weights[b, q] times, shape (B, Q) -> (B,); NaN where there is none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Average:
+    """A mean over the questions that count: 100 for a right answer makes it an accuracy."""
+
+    counts: NDArray[np.bool_]
+    """Shape (Q,)."""
+    values: NDArray[np.float64]
+    """Shape (Q,); what does not count is not looked at."""
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @cached_property
+    def _summed(self) -> NDArray[np.float64]:
+        """Values that count, and ones for them, shape (Q, 2)."""
+        return np.stack([np.where(self.counts, self.values, 0.0), self.counts], axis=1)
+
+    def score(self) -> float | None:
+        return float(self.values[self.counts].mean()) if self.counts.any() else None
+
+    def weighted_scores(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        # of right and wrong answers, sums of whole numbers: BLAS gives the same on every machine
+        total, number = (weights @ self._summed).T
+        return np.divide(total, number, out=np.full(len(weights), np.nan), where=number > 0)
+
+
+@dataclass(frozen=True, eq=False)
+class RankCorrelation:
+    """Pairs with a human score and a cosine: Spearman's ρ over those whose words are known."""
+
+    human: NDArray[np.float64]
+    """Shape (P,)."""
+    cosine: NDArray[np.float64]
+    """Shape (P,); NaN where a word is unknown."""
+
+    def __len__(self) -> int:
+        return len(self.human)
+
+    def score(self) -> float | None:
+        value = float(self.weighted_scores(np.ones((1, len(self))))[0])
+        return None if np.isnan(value) else value
+
+    def weighted_scores(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        known = ~np.isnan(self.cosine)
+        weights = weights[:, known]
+        total = weights.sum(axis=1)
+        ranks = [weighted_ranks(values[known], weights) for values in (self.human, self.cosine)]
+        # the mean of ranks is (total + 1) / 2 whatever the ties
+        human, cosine = (rank - (total[:, None] + 1) / 2 for rank in ranks)
+        joint = (weights * human * cosine).sum(axis=1)
+        size = np.sqrt((weights * human**2).sum(axis=1) * (weights * cosine**2).sum(axis=1))
+        return np.divide(joint, size, out=np.full(len(weights), np.nan), where=size > 0)
+
+
+def weighted_ranks(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rank of each value, from 1, ties at their mean rank, if values[q] were there weights[b, q] times.
+
+    values: shape (P,).   weights: shape (B, P), whole numbers.   Returns shape (B, P).
+    """
+    order = np.argsort(values, kind="stable")
+    ordered, of_group = values[order], weights[:, order]
+    starts = np.flatnonzero(np.diff(ordered, prepend=-np.inf))
+    if tied := len(starts) < len(values):
+        of_group = np.add.reduceat(of_group, starts, axis=1)
+    middle = np.cumsum(of_group, axis=1) - (of_group - 1) / 2
+    ranks = np.empty_like(weights)
+    ranks[:, order] = np.repeat(middle, np.diff(starts, append=len(values)), axis=1) if tied else middle
+    return ranks
+
+
+@dataclass(frozen=True, eq=False)
+class AnswerFile:
+    """One set's answers of one model."""
+
+    row: str
+    """Catalog row of the set, the file's name."""
+    questions: tuple[tuple[str, ...], ...]
+    """What was asked, with the answer that is expected: equal sets have equal questions."""
+    columns: Mapping[str, list[str]]
+
+    def graded(self, score: str, rules: Rules = WORDLAB) -> Graded | None:
+        """The answers as the score of this name sees them; None if it is none of this set."""
+        base = score_name(self.row)
+        if not score.startswith(base):
+            return None
+        ending = score.removeprefix(base)
+        if {"human", "cosine"} <= self.columns.keys():
+            return None if ending else RankCorrelation(self._numbers("human"), self._numbers("cosine"))
+        if not self.columns.keys() >= ANALOGY_COLUMNS:
+            return None
+        kind, measure = _kind_and_measure(ending)
+        column = "distance" if measure == "distance" else f"{measure}_correct"
+        if column not in self.columns:
+            return None
+        chosen, asked = self._of_kind(kind, rules), self._numbers("asked") == 1
+        if measure == "distance":
+            return Average(chosen & asked, self._numbers(column))
+        return Average(chosen if rules.unknown == "wrong" else chosen & asked, 100 * self._numbers(column))
+
+    def _of_kind(self, kind: str, rules: Rules) -> NDArray[np.bool_]:
+        """Which questions are semantic or syntactic; all for an empty `kind`."""
+        sections = self.columns["section"]
+        if not kind:
+            return np.ones(len(sections), dtype=bool)
+        kinds = {section: rules.kind(section, number) for number, section in enumerate(dict.fromkeys(sections))}
+        return np.array([kinds[section] == kind for section in sections])
+
+    def _numbers(self, column: str) -> NDArray[np.float64]:
+        return _as_numbers(self.columns[column])
+
+
+def _as_numbers(texts: Sequence[str]) -> NDArray[np.float64]:
+    """Numbers, NaN for an empty text. Raises ValueError for a text that is none."""
+    return np.array([float(text) if text else np.nan for text in texts])
+
+
+def _kind_and_measure(ending: str) -> tuple[str, str]:
+    """What the end of a score's name says: `_semantic_distance` -> semantic, distance."""
+    kind = next((name for name in KINDS if ending.startswith(f"_{name}")), "")
+    rest = ending.removeprefix(f"_{kind}") if kind else ending
+    return kind, {"": "add", "_mul": "mul", "_distance": "distance"}.get(rest, rest or "add")
+
+
+def read_answers(row: str, data: bytes, where: str) -> AnswerFile:
+    """Parse the bytes of <set>.tsv. where: names the file in messages.
+
+    Raises ArtifactError if the file is damaged.
+    """
+    try:
+        lines = list(csv.reader(io.StringIO(data.decode("utf-8"), newline=""), delimiter="\t", quoting=csv.QUOTE_NONE))
+        header, body = lines[0], lines[1:]
+        columns = {name: [line[place] for line in body] for place, name in enumerate(header)}
+        if not body or any(len(line) != len(header) for line in body):
+            raise ValueError("lines of different length, or none")
+        for name, values in columns.items():
+            if name in NUMBERS or name.endswith("_correct"):
+                _as_numbers(values)
+    except (ValueError, IndexError, csv.Error) as error:
+        raise ArtifactError(f"{where} is damaged: {error}. Run: dvc repro evaluate") from None
+    asked = [columns[name] for name in ASKED_COLUMNS if name in columns]
+    return AnswerFile(row, tuple(zip(*asked, strict=True)), columns)
+
+
+def reproduces(graded: Graded, value: float) -> bool:
+    """Whether answers give the score that stands in the results."""
+    found = graded.score()
+    return found is not None and abs(found - value) <= TOLERANCE * max(abs(value), 0.01)
