@@ -39,7 +39,7 @@ def load_results(seeds: Sequence[int], metrics: Path) -> list[dict[str, Any]]:
         if result["seed"] != seed:
             raise ArtifactError(f"{path} holds the results of seed {result['seed']}. {REMEDY}")
         results.append(result)
-    _require_alike(results, metrics)
+    require_alike(results, str(metrics))
     return results
 
 
@@ -58,10 +58,14 @@ def require_fresh(results: Sequence[Mapping[str, Any]], data: Path, metrics: Pat
             raise ArtifactError(f"{path} is stale: {model} now holds another model. {REMEDY}")
 
 
-def _require_alike(results: Sequence[Mapping[str, Any]], metrics: Path) -> None:
+def require_alike(results: Sequence[Mapping[str, Any]], metrics: str) -> None:
+    """Check that seeds differ in nothing but seed and scores. metrics: their folder, for messages.
+
+    Raises ArtifactError that says in what two of them differ.
+    """
     first, data = results[0], ("vocabulary", "encode", "evaluation_sets")
     for other in results[1:]:
-        unlike = [key for key in SHARED if other[key] != first[key]]
+        unlike = [key for key in SHARED if other.get(key) != first.get(key)]
         unlike += [key for key in data if other["fingerprints"].get(key) != first["fingerprints"].get(key)]
         if unlike:
             raise ArtifactError(

@@ -30,17 +30,26 @@ def read_yaml(path: Path) -> object:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise ConfigError(f"{path} has more than {MAX_BYTES} bytes, which no such file needs. {restore}")
-        text = data.decode("utf-8")
     except FileNotFoundError:
         raise
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error}. {restore}") from None
+    return parse_yaml(data, str(path), restore)
+
+
+def parse_yaml(data: bytes, where: str, restore: str) -> object:
+    """The values in the bytes of a YAML file. where: names it in messages; restore: ends them.
+
+    Raises ConfigError where they are no YAML, or too many.
+    """
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"{where} has more than {MAX_BYTES} bytes, which no such file needs. {restore}")
     try:
-        return yaml.load(text, Loader=_Loader)
+        return yaml.load(data.decode("utf-8"), Loader=_Loader)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{where} cannot be read: {error}. {restore}") from None
     except (yaml.YAMLError, RecursionError, *_ODD_VALUE) as error:
-        raise ConfigError(f"{path} is not valid YAML and cannot be read: {str(error)[:1000]}. {restore}") from None
+        raise ConfigError(f"{where} is not valid YAML and cannot be read: {str(error)[:1000]}. {restore}") from None
 
 
 def is_text(value: object) -> TypeGuard[str]:

@@ -1,0 +1,120 @@
+"""Finished experiments of toy size, for tests of what reads and compares them.
+
+result_of(seed, values)            metrics/seed-N.json with these scores
+make_results(folder, values)       a folder of such files, which can be compared
+make_repository(folder)            a project under git and DVC: commit `base` of three seeds, experiment `noisy` of four
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.helpers import CONFIG, make_model_folder
+from tests.project import WORDS, make_project, run_of, vectors_of
+from wordlab.artifacts import write_json
+from wordlab.config import load_params
+from wordlab.evaluation_run import evaluate_model
+
+PIPELINE = """stages:
+  evaluate:
+    matrix: {seed: "${seeds}"}
+    cmd: echo
+    outs: ["data/evaluate/seed-${item.seed}"]
+    metrics:
+      - metrics/seed-${item.seed}.json: {cache: false}
+      - metrics/run/seed-${item.seed}.json: {cache: false}
+"""
+
+
+def result_of(seed: int, values: Mapping[str, float | None], **changes: Any) -> dict[str, Any]:
+    """What stage evaluate writes, with these scores: in percent if above 1, else ρ. changes: other values of keys."""
+    scores = {
+        name: {
+            "value": value,
+            "unit": "percent" if name.startswith("google") else "rho",
+            "coverage": 90.0,
+            "answered": 90,
+            "asked": 100,
+        }
+        for name, value in values.items()
+    }
+    result = {
+        "seed": seed,
+        "arch": "skipgram",
+        "objective": "ns",
+        "num_words": 13,
+        "scores": scores,
+        "absent": {},
+        "sections": {name: {} for name in values if name == "google_analogy"},
+        "config": {**CONFIG, "corpus": "toy", "evaluate": {"restrict_vocab": 30000, "rules": "wordlab"}},
+        "evaluator": {"case": "ignored"},
+        "fingerprints": {"model": f"m{seed}", "vocabulary": "v", "encode": "e", "evaluation_sets": "s"},
+    }
+    return {**result, **changes}
+
+
+def make_results(folder: Path, values: Mapping[int, Mapping[str, float | None]], **changes: Any) -> Path:
+    """Write metrics/seed-N.json for every seed; returns the folder around metrics/."""
+    for seed, scores in values.items():
+        write_json(folder / "metrics" / f"seed-{seed}.json", result_of(seed, scores, **changes))
+    return folder
+
+
+def evaluate_seeds(project: Path, seeds: tuple[int, ...]) -> None:
+    """Run stage evaluate, in this process."""
+    params = load_params(project / "params.yaml")
+    for seed in seeds:
+        evaluate_model(seed, params.download.evaluation_sets, params.evaluate, project / "data", project / "metrics")
+
+
+def make_repository(folder: Path) -> dict[str, str]:
+    """Write the project, commit it, and save the experiment, which is what the workspace holds in the end.
+
+    Returns the environment in which DVC keeps to this folder.
+    """
+    project = make_project(folder / "project")
+    evaluate_seeds(project, (1, 2, 3))
+    (project / "dvc.yaml").write_text(PIPELINE)
+    (project / ".gitignore").write_text("/data\n")
+    environment = environment_of(folder)
+    for command in ("git init -q", "dvc init -q", "dvc commit -fq", "git add .", "git commit -qm base", "git tag base"):
+        subprocess.run(command.split(), cwd=project, env=environment, check=True, capture_output=True)
+    change_workspace(project)
+    untracked = [f"-I metrics/{name}seed-4.json" for name in ("", "run/")]
+    save = f"dvc exp save --name noisy {' '.join(untracked)}"
+    subprocess.run(save.split(), cwd=project, env=environment, check=True, capture_output=True)
+    return environment
+
+
+def change_workspace(project: Path) -> None:
+    """One seed more, and other vectors for all of them."""
+    params = project / "params.yaml"
+    text = params.read_text(encoding="utf-8").replace("seeds: [1, 2, 3]", "seeds: [1, 2, 3, 4]")
+    params.write_text(text.replace("damping: 0.45", "damping: 0.7"), encoding="utf-8")
+    shutil.rmtree(project / "data" / "train")
+    for seed in (1, 2, 3, 4):
+        model = project / "data" / "train" / f"seed-{seed}"
+        config = {**CONFIG, "train": {**CONFIG["train"], "damping": 0.7}}
+        make_model_folder(model, WORDS, vectors_of(WORDS, seed + 50), seed, config)
+        write_json(project / "metrics" / "run" / f"seed-{seed}.json", run_of(seed))
+    evaluate_seeds(project, (1, 2, 3, 4))
+
+
+def environment_of(folder: Path) -> dict[str, str]:
+    """This process's environment, with git and DVC kept to `folder`."""
+    person = {f"GIT_{role}_{what}": "a@b" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    own = {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "DVC_SITE_CACHE_DIR": str(folder / "site"),
+        "DVC_GLOBAL_CONFIG_DIR": str(folder / "config"),
+        "DVC_NO_ANALYTICS": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+    }
+    left_out = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "DVC_STAGE")
+    return {name: value for name, value in os.environ.items() if name not in left_out} | person | own
