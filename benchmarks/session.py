@@ -42,6 +42,10 @@ SESSIONS = {
         WAIT,
         SHOW,
     ],
+    "compare": [
+        "dvc exp run --quiet --name cbow -S model.arch=cbow",
+        "wordlab compare main cbow --scores google_analogy,wordsim353,simlex999,men",
+    ],
 }
 """Name of a session -> what a reader would type."""
 

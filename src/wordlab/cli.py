@@ -4,6 +4,7 @@
     wordlab export --format binary         wordlab info data/encode
     wordlab results                        wordlab check
     wordlab doctor                         wordlab index
+    wordlab compare main cbow              wordlab results --csv all.csv
 
 Nothing heavy is imported before a command needs it, and models are memory-mapped, so an answer takes half a second.
 """
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from wordlab.artifacts import MANIFEST, read_json, read_manifest
 from wordlab.config import load_params
-from wordlab.errors import ArtifactError
+from wordlab.errors import ArtifactError, ConfigError
 from wordlab.formats.names import FORMATS
 from wordlab.machine import in_units
 from wordlab.stage import run_stage
@@ -101,11 +102,25 @@ def info(arguments: argparse.Namespace) -> None:
             print(line)
 
 
-def results(_: argparse.Namespace) -> None:
-    """Print the table of scores over all seeds."""
+def results(arguments: argparse.Namespace) -> None:
+    """Print the table of scores over all seeds, or write all experiments as CSV."""
+    if arguments.csv:
+        from wordlab.compare_command import write_csv
+
+        return write_csv(arguments.experiments, arguments.csv)
+    if arguments.experiments:
+        raise ConfigError("names of experiments go with --csv. To see what differs: wordlab compare NAME NAME")
     from wordlab.reporting import results_table
 
     print(results_table())
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Print by how much experiments differ, and what of it can be believed."""
+    from wordlab.compare_command import print_comparison
+
+    scores = arguments.scores.split(",") if arguments.scores else None
+    print_comparison(arguments.experiments, arguments.all_pairs, scores, arguments.form, arguments.plot)
 
 
 def check(_: argparse.Namespace) -> None:
@@ -265,7 +280,24 @@ def _parser() -> argparse.ArgumentParser:
     command = add("info", info, "What a model, a stage's folder or a file of vectors holds.", takes_model=False)
     command.add_argument("path", type=Path, nargs="?", help="default: everything the pipeline has left in data/")
 
-    add("results", results, "The table of scores over all seeds.", takes_model=False)
+    command = add("results", results, "The table of scores over all seeds.", takes_model=False)
+    command.add_argument("--csv", metavar="FILE", help="write every model of all experiments (-: to stdout)")
+    command.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="with --csv: only these")
+
+    command = add("compare", compare, "By how much experiments differ, and whether to believe it.", takes_model=False)
+    command.add_argument(
+        "experiments",
+        nargs="+",
+        metavar="EXPERIMENT",
+        help="DVC experiment, git revision, or folder of results; `workspace`: what lies here. The first is the base",
+    )
+    command.add_argument("--all-pairs", action="store_true", help="compare every two, not each with the first")
+    command.add_argument("--scores", metavar="NAME,NAME", help="only these: fewer need less correction")
+    forms = command.add_mutually_exclusive_group()
+    for form in ("markdown", "json"):
+        forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, default="text")
+    command.add_argument("--plot", type=Path, metavar="FILE", help="also draw the differences: .svg or .png")
+
     add("check", check, "Whether params.yaml holds what it must, and no key that nothing reads.", takes_model=False)
     command = add(
         "doctor",
