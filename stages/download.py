@@ -19,10 +19,12 @@ def main() -> None:
     begin("download", params)
     catalog = load_catalog()
     own = None if params.corpus in catalog else find_own(params.corpus, catalog)
-    sets = [
-        find_row(catalog, name, "evaluation", f"download.evaluation_sets.{position}")
+    listed = {
+        find_row(catalog, name, "evaluation", f"download.evaluation_sets.{position}"): None
         for position, name in enumerate(dict.fromkeys(params.download.evaluation_sets))
-    ]
+    }
+    needed = [catalog[row.needs] for row in listed if row.needs]
+    sets = list(listed | dict.fromkeys(needed))
     fetcher = Fetcher()
     with output_folder(DOWNLOAD) as folder:
         (folder / "corpus").mkdir()

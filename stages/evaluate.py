@@ -20,7 +20,8 @@ def main() -> None:
         raise ConfigError(f"--seed is {seed}, but must be from 0 to 2^63 - 1. Choose another, in params.yaml: seeds.")
     params = load_params()
     begin("evaluate", params, seed)
-    evaluate_model(seed, params.download.evaluation_sets, params.evaluate, Path("data"), Path("metrics"))
+    sets = params.download.evaluation_sets
+    evaluate_model(seed, sets, params.evaluate, Path("data"), Path("metrics"), params.tokenize)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,14 @@ PARSED = {
     "rare-words": (2034, "afd2f2a59f11ad8bf60f5c76eb255d1995d7a839437c9aa03257d476ff9c59a5"),
     "korean-wordsim353": (353, "5740667e100b5effe287d2d484cf3ab414d6effcf749259ce669ed0dce5008c4"),
     "korean-analogies": (10000, "fccf77bd7c0b4fdc4ea4946d75d5a8fdcc71ad73d261ca83ae513aecdf8b608b"),
+    "stsbenchmark-dev": (1500, "11cc969a45df5eaff3b4129892497c33747cf1e41a228cb7ba7aa334af0f21f6"),
+    "stsbenchmark-test": (1379, "d1b61cb1e2d60cba0e7f78bf63ffa653181d7f6231bd9576e0c5a29d1c587aae"),
+    "stsbenchmark-train": (5749, "538072c484deacf41af873c9f1a0ffa34cc6aaf405ea8bedb6050c09a86f5b26"),
+    "korsts-dev": (1500, "00f6e82a4aad42a1b501a31e446895b0c99fdece340d995512c7b16df511453e"),
+    "korsts-test": (1379, "7b90e6b0f25942a1e89cdf9681f9ae459817b8a852e580338cc943db661e42cf"),
+    "korsts-train": (5749, "7368f5ba3670f205be6546faad42718bc31d3c54b03ab3d7aa1d303402b065ba"),
+    "msr-sentence-completion": (1040, "866d27d89abf22d2e7dd7d1c8ff2f4f6e1c0e99d92bc0af7216f057629260aa7"),
+    "msr-sentence-completion-answers": (1040, "b500da7f6779009afa1aef651360dca753d1a0cac88aeb46ec0eafb80c7e940d"),
 }
 
 GOOD = {
@@ -62,6 +70,18 @@ def test_the_wanted_corpora_and_evaluation_sets_are_there() -> None:
     corpora = [row.name for row in CATALOG.values() if row.kind == "corpus"]
     assert corpora == ["enwik8", "text8", "text8-prefix", "ptb"]
     assert {row.name for row in CATALOG.values() if row.kind == "evaluation"} == set(PARSED)
+
+
+def test_a_row_can_need_another_of_its_kind(tmp_path: Path) -> None:
+    assert CATALOG["msr-sentence-completion"].needs == "msr-sentence-completion-answers"
+    assert load(tmp_path, GOOD | {"needs": "some"}).needs == "some"
+    assert load(tmp_path, GOOD).needs is None
+    for needs, problem in (
+        ("others", "needs is 'others', which is no row of kind corpus"),
+        (3, "needs is 3, but must be"),
+    ):
+        with pytest.raises(ConfigError, match=problem):
+            load(tmp_path, GOOD | {"needs": needs})
 
 
 def test_the_parameters_name_rows_of_the_catalog() -> None:
@@ -200,6 +220,10 @@ def test_the_formats_are_those_the_evaluation_reads(tmp_path: Path) -> None:
         "pairs_tsv": "a\tb\t1\n",
         "wordsim_csv": "Word 1,Word 2,Human (mean)\na,b,1\n",
         "simlex_tsv": "word1\tword2\tPOS\tSimLex999\na\tb\tN\t1\n",
+        "stsb_tsv": "g\tf\ty\t1\t5\ta\tb\n",
+        "korsts_tsv": "genre\tfilename\tyear\tid\tscore\tsentence1\tsentence2\ng\tf\ty\t1\t5\ta\tb\n",
+        "completion_csv": "id,question,a),b),c),d),e)\n1,_____ x,a,b,c,d,e\n",
+        "completion_answers_csv": "id,answer\n1,a\n",
     }
     assert set(FORMATS["evaluation"]) == set(examples)
     for format, text in examples.items():

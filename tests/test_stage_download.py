@@ -45,6 +45,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "gone": row("corpus", "text", TEXT, "nothing"),
         "pairs": row("evaluation", "pairs_tsv", PAIRS, "pairs.tsv"),
         "lost-pairs": row("evaluation", "pairs_tsv", PAIRS + b"c\td\t2\n", "lost"),
+        "questions": row("evaluation", "pairs_tsv", PAIRS, "pairs.tsv") | {"needs": "lost-pairs"},
     }
     (tmp_path / "catalog.yaml").write_text(yaml.safe_dump(rows))
     monkeypatch.setattr(download, "load_catalog", lambda: load_catalog(tmp_path / "catalog.yaml"))
@@ -77,6 +78,16 @@ def test_a_corpus_of_the_catalog_is_copied_with_its_evaluation_sets(project: Pat
     assert manifest["evaluation"]["pairs"] == {"path": "evaluation/pairs/pairs.tsv", "format": "pairs_tsv"}
     assert Path("data/download/evaluation/pairs/pairs.tsv").read_bytes() == PAIRS
     assert Path("data/source").read_text() == "small: a row of the catalog, stored in data/download/corpus\n"
+
+
+def test_what_a_set_needs_is_fetched_with_it(project: Path) -> None:
+    set_params(project, "small", ["questions"])
+    download.main()
+    found = read_manifest(Path("data/download"), "download")["evaluation"]
+    assert list(found) == ["questions", "lost-pairs"]
+    set_params(project, "small", ["lost-pairs", "questions"])
+    download.main()
+    assert list(read_manifest(Path("data/download"), "download")["evaluation"]) == ["lost-pairs", "questions"]
 
 
 def test_an_evaluation_set_that_cannot_be_had_is_recorded_as_absent(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -115,6 +116,74 @@ def test_words_can_be_compared_by_sums_of_both_vectors(project: Path, monkeypatc
     assert results["scores"] == evaluate_all(Embeddings(WORDS, inputs + outputs), sets, 30000).scores
     assert results["scores"] != evaluate_all(Embeddings(WORDS, inputs), sets, 30000).scores
     assert results["evaluator"]["vectors"] == "sums of input and output vectors"
+
+
+SENTENCE_SETS = {
+    "stsbenchmark-test": (
+        "stsb_tsv",
+        "g\tf\ty\t1\t5\tThe king eats.\tThe Queen eats!\ng\tf\ty\t2\t1\tParis runs\tking eat\n"
+        "g\tf\ty\t3\t3\tThe woman runs\tThe man runs\ng\tf\ty\t4\t4\tStrelsau\tThe man runs\n",
+    ),
+    "msr-sentence-completion": (
+        "completion_csv",
+        "id,question,a),b),c),d),e)\n1,The _____ of France.,king,run,eat,Rome,Zenda\n"
+        "2,A king _____.,runs,run,eat,rome,man\n",
+    ),
+    "msr-sentence-completion-answers": ("completion_answers_csv", "id,answer\n1,a\n2,b\n"),
+}
+
+
+def with_sentences(project: Path) -> None:
+    """Sets of sentences in data/download, and data/vocab as the model has it."""
+    folder = project / "data" / "download"
+    listed = read_manifest(folder, "download")["evaluation"]
+    for row, (format, content) in SENTENCE_SETS.items():
+        path = folder / "evaluation" / row
+        path.write_text(content)
+        listed[row] = {"path": str(path.relative_to(folder)), "format": format}
+    (folder / "manifest.json").unlink()
+    write_manifest(folder, "download", {"corpus": {"name": "toy", "files": []}, "evaluation": listed})
+    (project / "data" / "vocab").mkdir()
+    shutil.copy(project / "data" / "train" / "seed-1" / "words.arrow", project / "data" / "vocab")
+    params = project / "params.yaml"
+    rows = "".join(f"    - {row}\n" for row in SENTENCE_SETS)
+    params.write_text(params.read_text().replace("    - men\n", f"    - men\n{rows}"))
+
+
+def test_sentences_are_scored_beside_words(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(1, monkeypatch)
+    without = json.loads((project / "metrics" / "seed-1.json").read_text())
+    with_sentences(project)
+    run(1, monkeypatch)
+    results = json.loads((project / "metrics" / "seed-1.json").read_text())
+    added = {name: score for name, score in results["scores"].items() if name not in without["scores"]}
+    assert {name: (score["unit"], score["answered"], score["asked"]) for name, score in added.items()} == {
+        "stsbenchmark_test_average": ("rho", 3, 4),
+        "stsbenchmark_test_average_pearson": ("r", 3, 4),
+        "stsbenchmark_test_sif": ("rho", 3, 4),
+        "stsbenchmark_test_sif_pearson": ("r", 3, 4),
+        "msr_sentence_completion": ("percent", 1, 2),
+    }
+    assert added["msr_sentence_completion"]["value"] in (0.0, 50.0, 100.0)
+    assert results["correlations"]["stsbenchmark_test_sif"]["unknown"] == 25.0
+    assert set(results["scores"]) - set(added) == set(without["scores"])
+    assert "sentence_completion" in results["evaluator"] and "sentence_completion" not in without["evaluator"]
+    folder = project / "data" / "evaluate" / "seed-1"
+    assert len((folder / "stsbenchmark-test.tsv").read_text().splitlines()) == 5
+    assert (folder / "msr-sentence-completion.tsv").read_text().startswith("id\texpected\tchosen\tcorrect\ta")
+    assert not (folder / "msr-sentence-completion-answers.tsv").exists()
+    assert "msr_sentence_completion" in capsys.readouterr().err
+
+
+def test_sentences_need_the_vocabulary_of_the_model(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_sentences(project)
+    other = make_model_folder(project / "other")
+    shutil.copy(other / "words.arrow", project / "data" / "vocab")
+    assert "data/vocab/words.arrow holds vocabulary" in fails(1, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("seed", [-1, 1 << 63])

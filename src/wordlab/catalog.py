@@ -22,7 +22,13 @@ CATALOG = Path(__file__).with_name("catalog.yaml")
 KINDS = ("corpus", "evaluation")
 PLACES = ("url", "mirror", "package", "sdist")
 CONTAINERS = ("zip", "tar", "gzip", "bzip2", "xz", "zstd")
-FORMATS = {"corpus": ("text",), "evaluation": ("questions", "pairs_tsv", "wordsim_csv", "simlex_tsv")}
+FORMATS = {
+    "corpus": ("text",),
+    "evaluation": (
+        *("questions", "pairs_tsv", "wordsim_csv", "simlex_tsv"),
+        *("stsb_tsv", "korsts_tsv", "completion_csv", "completion_answers_csv"),
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +74,8 @@ class Row:
     licence: str
     description: str
     size_bytes: int
+    needs: str | None
+    """Another row that is fetched with this one, or None."""
     locations: tuple[Location, ...]
 
 
@@ -79,7 +87,11 @@ def load_catalog(path: Path = CATALOG) -> dict[str, Row]:
         raise ConfigError(f"{path} cannot be read: {error}. Restore it with: git checkout {path}") from None
     if not isinstance(tree, dict) or not tree:
         raise ConfigError(f"{path}: there are no rows. Restore it with: git checkout {path}")
-    return {str(name): _parse_row(str(name), row) for name, row in tree.items()}
+    catalog = {str(name): _parse_row(str(name), row) for name, row in tree.items()}
+    for row in catalog.values():
+        there = row.needs is None or (row.needs in catalog and catalog[row.needs].kind == row.kind)
+        _check(there, f"catalog.yaml: {row.name}", f"needs is {shown(row.needs)}, which is no row of kind {row.kind}")
+    return catalog
 
 
 def find_row(catalog: dict[str, Row], name: str, kind: str, key: str) -> Row:
@@ -99,16 +111,18 @@ def names_of_kind(catalog: dict[str, Row], kind: str) -> list[str]:
 
 def _parse_row(name: str, tree: object) -> Row:
     where = f"catalog.yaml: {name[:80]}"
-    fields = _fields(where, tree, [field.name for field in dataclasses.fields(Row) if field.name != "name"])
+    wanted = [field.name for field in dataclasses.fields(Row) if field.name not in ("name", "needs")]
+    fields = _fields(where, tree, wanted, ["needs"])
     _check(bool(re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name)), where, "its name must be of a-z, 0-9, dot and hyphen")
     kind = fields["kind"]
     _check(kind in KINDS, where, f"kind is {shown(kind)}, but must be {' or '.join(KINDS)}")
     texts = {key: _text(where, fields, key) for key in ("language", "licence", "description")}
     size_bytes = _size(where, fields)
+    needs = _text(where, fields, "needs") if "needs" in fields else None
     trees = fields["locations"]
     _check(isinstance(trees, list) and len(trees) > 0, where, "locations must be a list of at least one")
     locations = tuple(_parse_location(f"{where}, location {i}", t, kind, size_bytes) for i, t in enumerate(trees, 1))
-    return Row(name=name, kind=kind, size_bytes=size_bytes, locations=locations, **texts)
+    return Row(name=name, kind=kind, size_bytes=size_bytes, needs=needs, locations=locations, **texts)
 
 
 def _parse_location(where: str, tree: object, kind: str, row_size_bytes: int) -> Location:

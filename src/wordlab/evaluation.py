@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,14 @@ from wordlab.analogies import METHODS, AnalogyAnswers, answer_questions, folded_
 from wordlab.artifacts import fingerprint
 from wordlab.embeddings import Embeddings
 from wordlab.errors import ArtifactError
-from wordlab.evaluation_sets import Pair, Question, read_evaluation_set
+from wordlab.evaluation_sets import Item, Pair, Question, read_evaluation_set
 from wordlab.rules import WORDLAB, Rules
+from wordlab.sentence_sets import Answer, Completion, SentencePair, with_answers
 from wordlab.similarity import PairCosines, compare_pairs
 
-EvaluationSet = Sequence[Question] | Sequence[Pair]
+EvaluationSet = Sequence[Item]
+ANSWERS = "-answers"
+"""Ends the name of a row that holds the answers to another row's questions."""
 KINDS = ("semantic", "syntactic")
 MEASURED_BY_DISTANCE = ("korean-analogies",)
 """Rows whose paper measures the distance to the expected word: it is a score there, and stands in the sections of all
@@ -38,6 +41,11 @@ class EvaluationSets:
     present: dict[str, EvaluationSet]
     absent: dict[str, str]
     """Row -> why it could not be had."""
+
+    @property
+    def have_sentences(self) -> bool:
+        """Whether one of them is of sentences."""
+        return any(isinstance(items[0], SentencePair | Completion) for items in self.present.values())
 
     @property
     def fingerprint(self) -> str:
@@ -55,8 +63,16 @@ class Evaluation:
     """Analogy score name -> section -> add and mul (percent), distance, coverage, answered, asked."""
     correlations: dict[str, dict[str, float | None]]
     """Name of a pairs' score -> spearman, pearson, and unknown, the percentage of pairs with an unknown word."""
-    details: dict[str, AnalogyAnswers | PairCosines]
+    details: dict[str, AnalogyAnswers | PairCosines | Details]
     """Catalog row -> what the model said, question by question."""
+
+
+class Details(Protocol):
+    """What the model said of a set of sentences."""
+
+    def lines(self) -> Iterator[str]:
+        """Tab-separated lines, header first."""
+        ...
 
 
 def load_evaluation_sets(folder: Path, listed: Mapping[str, Mapping[str, str]], rows: Sequence[str]) -> EvaluationSets:
@@ -67,17 +83,30 @@ def load_evaluation_sets(folder: Path, listed: Mapping[str, Mapping[str, str]], 
     present: dict[str, EvaluationSet] = {}
     absent: dict[str, str] = {}
     for row in rows:
-        if row not in listed:
-            raise ArtifactError(
-                f"{folder} was written for the evaluation sets {', '.join(listed) or 'none'}, but params.yaml also "
-                f"names {row}. Run: dvc repro download"
-            )
-        entry = listed[row]
-        if "absent" in entry:
-            absent[row] = entry["absent"]
-        else:
-            present[row] = read_evaluation_set(folder / entry["path"], entry["format"])
+        items = _read_row(folder, listed, row)
+        if isinstance(items, str):
+            absent[row] = items
+        elif isinstance(items[0], Completion):
+            answers = _read_row(folder, listed, row + ANSWERS)
+            if isinstance(answers, str):
+                absent[row] = f"its answers: {answers}"
+            else:
+                path = folder / listed[row + ANSWERS]["path"]
+                present[row] = with_answers(path, items, answers)  # type: ignore[arg-type]
+        elif not isinstance(items[0], Answer):
+            present[row] = items
     return EvaluationSets(present, absent)
+
+
+def _read_row(folder: Path, listed: Mapping[str, Mapping[str, str]], row: str) -> EvaluationSet | str:
+    """A row's items, or why it could not be had."""
+    if row not in listed:
+        raise ArtifactError(
+            f"{folder} was written for the evaluation sets {', '.join(listed) or 'none'}, but params.yaml also "
+            f"names {row}. Run: dvc repro download"
+        )
+    entry = listed[row]
+    return entry["absent"] if "absent" in entry else read_evaluation_set(folder / entry["path"], entry["format"])
 
 
 def score_name(row: str) -> str:
@@ -86,7 +115,7 @@ def score_name(row: str) -> str:
 
 
 def evaluate(embeddings: Embeddings, sets: EvaluationSets, restrict_vocab: int, rules: Rules = WORDLAB) -> Evaluation:
-    """Score `embeddings` on all sets.
+    """Score `embeddings` on all sets of words; `sentence_evaluation` adds those of sentences.
 
     restrict_vocab: analogy questions and answers are limited to this many most frequent words; 0 means all.
     """
@@ -100,7 +129,7 @@ def evaluate(embeddings: Embeddings, sets: EvaluationSets, restrict_vocab: int, 
             evaluation.details[row] = answers
             evaluation.sections[name] = sections = section_scores(answers, rules)
             evaluation.scores.update(_analogy_scores(name, sections, row in MEASURED_BY_DISTANCE))
-        else:
+        elif isinstance(items[0], Pair):
             pairs = compare_pairs(index, unit_rows, items, rules)  # type: ignore[arg-type]
             evaluation.details[row] = pairs
             evaluation.scores[name] = score_of(pairs.rho, "rho", int(pairs.known.sum()), len(pairs.pairs))
@@ -122,12 +151,15 @@ def nearest_neighbors(
     return found
 
 
-def detail_lines(details: AnalogyAnswers | PairCosines, words: Sequence[str]) -> Iterator[str]:
+def detail_lines(details: AnalogyAnswers | PairCosines | Details, words: Sequence[str]) -> Iterator[str]:
     """Tab-separated lines, header first: what the model said to each question or pair."""
     if isinstance(details, PairCosines):
         yield "word1\tword2\thuman\tcosine"
         for pair, cosine in zip(details.pairs, details.cosines.tolist(), strict=True):
             yield f"{pair.first}\t{pair.second}\t{pair.score:g}\t{_number(cosine)}"
+        return
+    if not isinstance(details, AnalogyAnswers):
+        yield from details.lines()
         return
     answered = "\t".join(f"{method}\t{method}_correct" for method in METHODS)
     yield f"section\ta\tb\tc\texpected\tasked\t{answered}\tdistance"

@@ -16,7 +16,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from wordlab.artifacts import fingerprint, output_folder, read_manifest, sha256_file, write_json, write_manifest
-from wordlab.config import EvaluateConfig
+from wordlab.config import EvaluateConfig, TokenizeConfig
 from wordlab.embeddings import Embeddings
 from wordlab.errors import ArtifactError
 from wordlab.evaluation import (
@@ -33,9 +33,17 @@ from wordlab.stage import say
 VECTORS = {"input": "input vectors", "input+output": "sums of input and output vectors"}
 
 
-def evaluate_model(seed: int, rows: Sequence[str], config: EvaluateConfig, data: Path, metrics: Path) -> dict[str, Any]:
+def evaluate_model(
+    seed: int,
+    rows: Sequence[str],
+    config: EvaluateConfig,
+    data: Path,
+    metrics: Path,
+    tokenize: TokenizeConfig | None = None,
+) -> dict[str, Any]:
     """Score data/train/seed-N on the sets named by `rows`; write metrics/seed-N.json and data/evaluate/seed-N.
 
+    tokenize: how the corpus was cut into words, needed for sets of sentences.
     Returns the results. Raises ArtifactError if model or sets are missing, damaged or do not fit.
     """
     folder = data / "train" / f"seed-{seed}"
@@ -50,9 +58,12 @@ def evaluate_model(seed: int, rows: Sequence[str], config: EvaluateConfig, data:
     # One thread: a matrix product split among threads may round differently, and these take a second
     with threadpool_limits(1):
         evaluation = evaluate(embeddings, sets, config.restrict_vocab, rules)
+        told = rules.described(config.restrict_vocab) | {"vectors": VECTORS[config.vectors]}
+        if sets.have_sentences:
+            assert tokenize is not None
+            told |= add_sentences(evaluation, sets, rules, embeddings, folder, tokenize)
         neighbors = nearest_neighbors(embeddings, config.neighbors, config.neighbors_count)
-    described = {**rules.described(config.restrict_vocab), "vectors": VECTORS[config.vectors]}
-    results = _results(seed, trained, embeddings, sets, evaluation, config, described)
+    results = _results(seed, trained, embeddings, sets, evaluation, config, told)
     results["neighbors"] = neighbors
 
     with output_folder(data / "evaluate" / f"seed-{seed}") as building:
@@ -77,6 +88,24 @@ def load_vectors(folder: Path, vectors: str) -> Embeddings:
         return embeddings
     sums = embeddings.input_vectors + embeddings.output_vectors
     return Embeddings(embeddings.words, sums, counts=embeddings.counts, config=embeddings.config)
+
+
+def add_sentences(
+    evaluation: Evaluation,
+    sets: EvaluationSets,
+    rules: Rules,
+    vectors: Embeddings,
+    folder: Path,
+    tokenize: TokenizeConfig,
+) -> dict[str, str]:
+    """Add the scores of sets of sentences. vectors: those of `load_vectors`. Returns the rules they follow."""
+    # What cuts sentences into words takes a second to import, and most runs have no sentences
+    from wordlab.sentence_evaluation import RULES, SentenceModel, evaluate_sentences
+    from wordlab.sentence_tokens import SentenceTokenizer
+
+    tokenizer = SentenceTokenizer.of_pipeline(tokenize, folder.parents[1], folder)
+    evaluate_sentences(SentenceModel.load(folder, vectors, tokenizer.words), sets, rules, evaluation)
+    return RULES
 
 
 def _require_finite(embeddings: Embeddings, folder: Path, arch: str) -> None:

@@ -69,6 +69,15 @@ def load_folder(folder: Path, mmap: bool, output_vectors: bool) -> dict[str, Any
     return {"words": words.column("word"), **about, **mapped}
 
 
+def load_node_vectors(folder: Path, num_words: int) -> NDArray[np.float32]:
+    """The vectors of the Huffman tree's inner nodes, shape (V - 1, dim), of a model of hierarchical softmax; mapped.
+
+    Raises ArtifactError where they are missing, damaged or of another number.
+    """
+    nodes: NDArray[np.float32] = _map_rows(folder / "node_vectors.npy", num_words - 1)
+    return nodes
+
+
 def _ngrams(folder: Path, manifest: dict[str, Any]) -> Ngrams | None:
     """The n-grams that the model was trained with; None without any, as in all models of before there were some."""
     try:

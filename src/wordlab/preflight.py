@@ -127,7 +127,10 @@ def files_of(stage: str, params: Params, seed: int | None = None) -> tuple[Path,
         "vocab": (DATA / "vocab", [DATA / "tokenize"]),
         "encode": (DATA / "encode", [DATA / "tokenize", DATA / "vocab"]),
         "train": (DATA / "train" / of_seed, [DATA / "encode", DATA / "vocab"]),
-        "evaluate": (DATA / "evaluate" / of_seed, [DATA / "download", DATA / "train" / of_seed]),
+        "evaluate": (
+            DATA / "evaluate" / of_seed,
+            [DATA / name for name in ("download", "tokenize", "vocab", f"train/{of_seed}")],
+        ),
         "report": (DATA / "report", [*models, *scores]),
     }
     return table[stage]

@@ -34,6 +34,7 @@ LABELS = {
     "mc30": "MC-30",
     "mturk287": "MTurk-287",
     "rare_words": "Rare Words",
+    "msr_sentence_completion": "MSR Sentence Completion",
     "korean_wordsim353": "WordSim-353, Korean",
     "korean_analogy": "Korean analogies",
     "korean_analogy_semantic": "Korean analogies, semantic",
@@ -44,6 +45,8 @@ LABELS = {
     "korean_analogy_syntactic_distance": "Korean analogies, syntactic, distance",
 }
 """Score -> what people call it."""
+SENTENCE_LABELS = {"stsbenchmark_": "STS Benchmark", "korsts_": "KorSTS"}
+"""How names of scores of sentences begin -> what people call the set."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,15 @@ class ScoreRow:
 
 def label_of(name: str) -> str:
     """What people call a score."""
-    return LABELS.get(name, name.replace("_", " "))
+    return LABELS.get(name) or _sentence_label(name) or name.replace("_", " ")
+
+
+def _sentence_label(name: str) -> str:
+    """`stsbenchmark_test_sif_pearson` -> `STS Benchmark, test, sif, Pearson's r`; nothing for a score of words."""
+    for start, label in SENTENCE_LABELS.items():
+        if name.startswith(start):
+            return ", ".join([label, *name.removeprefix(start).replace("pearson", "Pearson's r").split("_")])
+    return ""
 
 
 def score_rows(results: Sequence[Mapping[str, Any]]) -> list[ScoreRow]:

@@ -15,6 +15,7 @@ from tests.fuzz.reader import Execution, Reader, on_file, replace_file
 from wordlab.catalog import FORMATS
 from wordlab.evaluation_sets import Pair, Question, read_evaluation_set
 from wordlab.pieces import MODEL, load_pieces
+from wordlab.sentence_sets import BLANK, LETTERS, Answer, Completion, SentencePair
 from wordlab.spans import cut_into_shards
 from wordlab.text import normalized_text
 
@@ -153,7 +154,7 @@ def _read_text(path: Path) -> str:
 
 # ---- evaluation sets
 
-_SETS = {
+_SETS: dict[str, bytes] = {
     "questions": b": capital\nParis France Rome Italy\n: plural\na b c d\n",
     "pairs_tsv": b"# comment\ntiger\tcat\t7.35\nbook\tpaper\t7.46\t1\t2\n",
     "wordsim_csv": b"Word 1,Word 2,Human (mean)\r\nlove,sex,6.77\r\ntiger,cat,7.35\r\n",
@@ -182,12 +183,12 @@ _SET_TOKENS = (
 
 
 def _open_sets(folder: Path) -> Execution:
-    """The first byte says which of the four formats the catalog names."""
+    """The first byte says which of the formats of words the catalog names."""
     path = folder / "set"
-    formats = FORMATS["evaluation"]
+    formats = FORMATS["evaluation"][: len(_SETS)]
 
     def execute(data: bytes) -> str:
-        format = formats[data[0] % 4 if data else 0]
+        format = formats[data[0] % len(formats) if data else 0]
         replace_file(path, data[1:])
         items = read_evaluation_set(path, format)
         words = [item[1:] if isinstance(item, Question) else item[:2] for item in items]
@@ -199,7 +200,7 @@ def _open_sets(folder: Path) -> Execution:
 
 
 def _set_seeds(folder: Path) -> list[bytes]:
-    return [bytes([i]) + _SETS[format] for i, format in enumerate(FORMATS["evaluation"])]
+    return [bytes([i]) + _SETS[format] for i, format in enumerate(FORMATS["evaluation"][: len(_SETS)])]
 
 
 def _build_set(rng: Random, seeds: list[bytes]) -> bytes:
@@ -208,6 +209,44 @@ def _build_set(rng: Random, seeds: list[bytes]) -> bytes:
         word = (b"a", b"b", b"1.5", b"\t", b",", b" ", *_SET_TOKENS)
         parts += [*rng.choices(word, k=rng.randrange(9)), rng.choice((b"\n", b"\r\n"))]
     return b"".join(parts)
+
+
+# ---- evaluation sets of sentences
+
+_STS = b"genre\tfilename\tyear\tid\tscore\tsentence1\tsentence2\n"
+_STS_ROWS = b'news\tMSR\t2012\t01\t3.80\tA "man" sings.\tSomebody sings\nnews\tx\t2013\t02\t0\ta\tb\n'
+_SENTENCES = {
+    "stsb_tsv": _STS_ROWS.replace(b"sings\n", b"sings\tsource\thttp://x\n"),
+    "korsts_tsv": _STS + _STS_ROWS,
+    "completion_csv": b'id,question,a),b),c),d),e)\n1,"Take, ""my"" _____ .",hat,"1,200",c,d,e\n2,x _____,a,b,c,d,e\n',
+    "completion_answers_csv": b"id,answer\n1,a\n2,e\n",
+}
+_SENTENCE_TOKENS = (*_SET_TOKENS, b'"', b'""', b',"', b"_____", b"__________", b"\xed\x95\x9c", b"id,answer\n", _STS)
+
+
+def _open_sentences(folder: Path) -> Execution:
+    """The first byte says which of the formats of sentences the catalog names."""
+    path = folder / "set"
+    formats = tuple(_SENTENCES)
+
+    def execute(data: bytes) -> str:
+        format = formats[data[0] % len(formats) if data else 0]
+        replace_file(path, data[1:])
+        for item in read_evaluation_set(path, format):
+            if isinstance(item, SentencePair):
+                assert item.first.strip() and item.second.strip() and np.isfinite(item.score)
+            elif isinstance(item, Completion):
+                assert len(item.candidates) == 5 and all(item.candidates) and BLANK not in item.before + item.after
+            else:
+                assert isinstance(item, Answer) and item.letter in LETTERS
+            assert "\n" not in "".join(map(str, item))
+        return format
+
+    return execute
+
+
+def _sentence_seeds(folder: Path) -> list[bytes]:
+    return [bytes([i]) + content for i, content in enumerate(_SENTENCES.values())]
 
 
 # ---- word pieces
@@ -255,6 +294,9 @@ def _open_pieces(folder: Path) -> Execution:
 READERS = (
     Reader("wiki", "corpora: plain text and MediaWiki XML", on_file(_read_text), _wiki_seeds, _MARKUP, _build_wiki),
     Reader("evaluation", "evaluation sets, four formats", _open_sets, _set_seeds, _SET_TOKENS, _build_set),
+    Reader(
+        "sentences", "evaluation sets of sentences, four formats", _open_sentences, _sentence_seeds, _SENTENCE_TOKENS
+    ),
     Reader(
         "sentencepiece",
         "sentencepiece models",

@@ -1,0 +1,88 @@
+"""Sentences to the words that a model knows, in the way its corpus came to them: tokenizer, lower case, phrases.
+
+The parameters are those of stage `tokenize`; a sentencepiece model is the one that stage trained, phrases are those
+that stage `vocab` found. A sentence of an evaluation set is one sentence here, whatever full stops are in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from wordlab.artifacts import read_manifest
+from wordlab.config import TokenizeConfig
+from wordlab.errors import ArtifactError
+from wordlab.phrases import Phrases, join_phrases, no_phrases, pair_tables
+from wordlab.pieces import MODEL, load_pieces
+from wordlab.shards import DICTIONARY_SCHEMA, map_batch
+from wordlab.tokencount import count_tokens
+from wordlab.tokenizers import LINE_ENDS, character_classes, fold_text, fold_words
+from wordlab.vocab import vocabulary_sources
+from wordlab.wordtable import WordTable
+
+_MARK = "x "
+"""Put before every text: a token to every tokenizer, so that each text makes one sentence, and none is lost."""
+
+
+@dataclass(frozen=True)
+class SentenceTokenizer:
+    """What turns texts into words."""
+
+    config: TokenizeConfig
+    pieces: Path
+    """The sentencepiece model; read with tokenizer `sentencepiece` alone."""
+    phrases: Phrases
+
+    @classmethod
+    def of_pipeline(cls, config: TokenizeConfig, data: Path, model: Path) -> SentenceTokenizer:
+        """As data/tokenize and data/vocab have it. model: the folder of a model.
+
+        Raises ArtifactError where data/vocab holds another one, or phrases are missing or damaged.
+        """
+        words = data / "vocab" / "words.arrow"
+        metadata = map_batch(words, DICTIONARY_SCHEMA, "vocab").schema.metadata or {}
+        found = metadata.get(b"fingerprint", b"").decode()
+        vocabulary = str(read_manifest(model, "train").get("vocabulary"))
+        if found != vocabulary:
+            raise ArtifactError(
+                f"{words} holds vocabulary {found[:6] or 'without a fingerprint'}, but {model} was trained with "
+                f"{vocabulary[:6]}, so sentences would be cut into other words. Run: dvc repro"
+            )
+        _, phrases = vocabulary_sources(words)
+        loaded = Phrases.load(words.with_name("phrases.arrow"), phrases) if phrases else no_phrases()
+        return cls(config, data / "tokenize" / MODEL, loaded)
+
+    def words(self, texts: Sequence[str]) -> list[list[str]]:
+        """The words of each text, known to the model or not, phrases joined."""
+        found = self._pieces(texts) if self.config.tokenizer == "sentencepiece" else self._tokens(texts)
+        return self._joined(found) if len(self.phrases) else found
+
+    def _tokens(self, texts: Sequence[str]) -> list[list[str]]:
+        tokenizer = self.config.tokenizer
+        lowercase = self.config.lowercase or tokenizer == "ascii"
+        spaces = dict.fromkeys(map(ord, LINE_ENDS), " ")
+        lines = "\n".join(_MARK + text.translate(spaces) for text in texts)
+        count = count_tokens(lines.encode(errors="replace"), character_classes(tokenizer, "lines"), lowercase)
+        words = fold_words(count.words.words().to_pylist(), tokenizer, lowercase) if texts else []
+        tokens = [words[local] for local in count.ids.tolist()]
+        return [tokens[start + 1 : stop] for start, stop in pairwise(count.offsets.tolist())]
+
+    def _pieces(self, texts: Sequence[str]) -> list[list[str]]:
+        processor = load_pieces(self.pieces)
+        unknown = processor.unk_id()
+        encoded = processor.encode([fold_text(text, self.config.lowercase) for text in texts])
+        return [processor.id_to_piece([piece for piece in pieces if piece != unknown]) for pieces in encoded]
+
+    def _joined(self, sentences: list[list[str]]) -> list[list[str]]:
+        """Pass after pass, as stage `encode` joins them."""
+        table = WordTable()
+        passes = pair_tables(self.phrases, table)
+        ids = table.add(pa.array([word for words in sentences for word in words], pa.large_string()))
+        ends = np.cumsum([0, *map(len, sentences)], dtype=np.int64)
+        joined = table.words().take(pa.array(join_phrases(passes, ids, ends))).to_pylist()
+        return [joined[start:stop] for start, stop in pairwise(ends.tolist())]
