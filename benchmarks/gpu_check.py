@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from benchmarks.gpu_data import Tables
-from wordlab.config import BlockNegatives, LearningRates, ModelConfig, SubwordsConfig, TrainConfig
+from wordlab.config import BlockNegatives, LearningRates, ModelConfig, Sent2vecConfig, SubwordsConfig, TrainConfig
 from wordlab.torch_engine.engine import TorchEngine
 
 Method = tuple[str, str, str, str, str, int]
@@ -52,11 +52,12 @@ def configuration(
     model = ModelConfig(
         arch=arch, objective=objective, dim=dim, window=5, window_edges=edges, negatives=5, cbow_gradient=gradient,
         subwords=SubwordsConfig(units=units, min_n=3, max_n=6, buckets=1),
+        sent2vec=Sent2vecConfig(word_ngrams=1, dropout=0, buckets=1),
     )  # type: ignore[arg-type]  # fmt: skip
     lr = 0.02 if objective == "softmax" else 0.1  # more of it overshoots
     train = TrainConfig(
-        epochs=2, lr=LearningRates(skipgram=lr, cbow=lr), lr_floor=1e-4, block_tokens=32,
-        block_negatives=BlockNegatives(skipgram=40, cbow=40), batch_tokens=128, damping=0.5,
+        epochs=2, lr=LearningRates(skipgram=lr, cbow=lr, sent2vec=lr), lr_floor=1e-4, block_tokens=32,
+        block_negatives=BlockNegatives(skipgram=40, cbow=40, sent2vec=40), batch_tokens=128, damping=0.5,
     )  # fmt: skip
     return model, train
 

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wordlab.config import BlockNegatives, LearningRates, ModelConfig, SubwordsConfig, TrainConfig
+from wordlab.config import BlockNegatives, LearningRates, ModelConfig, TrainConfig
 from wordlab.errors import WordlabError
+from wordlab.sections import parse_section
 
 SENTENCE_TOKENS = 25
 """Length of a generated sentence: about the mean of the one-billion-word benchmark."""
@@ -59,17 +60,19 @@ class Bundle:
         return cls(folder, json.loads(path.read_text(encoding="utf-8")))
 
     def model(self, **changes: Any) -> ModelConfig:
-        values = {**self.content["model"], **changes}
-        return ModelConfig(**values | {"subwords": SubwordsConfig(**values["subwords"])})
+        model: ModelConfig = parse_section(ModelConfig, {**self.content["model"], **changes}, "model")
+        return model
 
     def train(self, **changes: Any) -> TrainConfig:
-        """The pipeline's training parameters. lr, block_negatives: one number for both architectures."""
+        """The pipeline's training parameters. lr, block_negatives: one number for all architectures."""
         values = {**self.content["train"], **changes}
         for name, kind in (("lr", LearningRates), ("block_negatives", BlockNegatives)):
-            value = values[name]
-            values[name] = kind(**value) if isinstance(value, dict) else kind(skipgram=value, cbow=value)
+            if not isinstance(values[name], dict):
+                values[name] = dict.fromkeys((field.name for field in dataclasses.fields(kind)), values[name])
         known = {field.name for field in dataclasses.fields(TrainConfig)}
-        return TrainConfig(**{name: value for name, value in values.items() if name in known})
+        own = {name: value for name, value in values.items() if name in known}
+        train: TrainConfig = parse_section(TrainConfig, own, "train")
+        return train
 
     def words(self) -> list[str]:
         return (self.folder / "words.txt").read_text(encoding="utf-8").split("\n")

@@ -19,21 +19,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.corpus import BenchCorpus
-from wordlab.config import (
-    BlockNegatives,
-    LearningRates,
-    ModelConfig,
-    Params,
-    PhrasesConfig,
-    SubwordsConfig,
-    TrainConfig,
-    VocabConfig,
-)
+from wordlab.config import ModelConfig, Params, TrainConfig, VocabConfig
 from wordlab.errors import WordlabError
+from wordlab.sections import parse_section
 
 ROOT = Path(__file__).parents[1]
 READY = "ready"
 ProgramName = Literal["ours", "gensim", "fasttext", "racing"]
+Arch = Literal["skipgram", "cbow", "sent2vec"]
 LEAVE_SECONDS = 60
 """A worker that has reported must have ended after this time."""
 ARCHITECTURES: tuple[Literal["skipgram"], Literal["cbow"]] = ("skipgram", "cbow")
@@ -68,13 +61,10 @@ class Job:
     @classmethod
     def from_json(cls, text: str) -> Job:
         tree = json.loads(text)
-        train, sampling = tree["train"], tree["sampling"]
-        phrases = PhrasesConfig(**sampling["phrases"] | {"thresholds": tuple(sampling["phrases"]["thresholds"])})
-        each = {"lr": LearningRates(**train["lr"]), "block_negatives": BlockNegatives(**train["block_negatives"])}
         typed = {
-            "model": ModelConfig(**tree["model"] | {"subwords": SubwordsConfig(**tree["model"]["subwords"])}),
-            "train": TrainConfig(**train | each),
-            "sampling": VocabConfig(**sampling | {"phrases": phrases}),
+            "model": parse_section(ModelConfig, tree["model"], "model"),
+            "train": parse_section(TrainConfig, tree["train"], "train"),
+            "sampling": parse_section(VocabConfig, tree["sampling"], "sampling"),
             **{name: Path(tree[name]) for name in ("vocab_folder", "encode_folder", "text")},
             "save": Path(tree["save"]) if tree["save"] else None,
         }
@@ -104,7 +94,7 @@ class Measured:
 
 def make_job(
     program: ProgramName,
-    arch: Literal["skipgram", "cbow"],
+    arch: Arch,
     params: Params,
     corpus: BenchCorpus,
     text: Path,

@@ -29,7 +29,16 @@ from wordlab.embeddings import Embeddings
 from wordlab.evaluation import EvaluationSets, evaluate, load_evaluation_sets
 
 PACKAGE = Path(wordlab.__file__).parent
-TRAINING_SOURCES = ("training.py", "sampling.py", "compiled.py", "vocab.py", "ngrams.py", "subwords.py", "kernels")
+TRAINING_SOURCES = (
+    "training.py",
+    "sampling.py",
+    "compiled.py",
+    "vocab.py",
+    "ngrams.py",
+    "subwords.py",
+    "word_ngrams.py",
+    "kernels",
+)
 EVALUATION_SOURCES = ("evaluation.py", "analogies.py", "similarity.py")
 
 

@@ -9,6 +9,7 @@ from wordlab.checkpoints import Checkpoints, checkpoint_folder, hold_checkpoints
 from wordlab.config import Params, load_params
 from wordlab.divergence import DivergedError
 from wordlab.errors import ConfigError
+from wordlab.kernels.memory import longest_sentence
 from wordlab.machine import choose_device, peak_memory_bytes, provenance
 from wordlab.preflight import begin
 from wordlab.stage import run_stage, say
@@ -17,6 +18,7 @@ from wordlab.training import (
     describe,
     end_checkpoints,
     fit_to_vocabulary,
+    long_sentences,
     resolve_threads,
     save_curve,
     save_model,
@@ -48,7 +50,7 @@ def main() -> None:
     else:
         train = fit_to_vocabulary(params.train, data.vocab.counts, data.tables)
         identity = training_identity(data, params.model, train, seed)
-        table_bytes = 8 * len(data.vocab) * params.model.dim
+        table_bytes = 4 * (2 * len(data.vocab) + params.model.word_ngram_rows) * params.model.dim
     with hold_checkpoints(checkpoint_folder(), identity, table_bytes) as checkpoints:
         train_seed(data, params, seed, checkpoints, gpu)
 
@@ -72,6 +74,9 @@ def train_seed(data: TrainingData, params: Params, seed: int, checkpoints: Check
             "the vocabulary is small for these micro-batches: "
             f"block_tokens {engine.train.block_tokens} and batch_tokens {engine.train.batch_tokens} are used"
         )
+    if params.model.arch == "sent2vec" and (cut := long_sentences(data, engine.train)):
+        longest = longest_sentence(engine.train)
+        say(f"{cut:,} of {data.corpus.num_sentences:,} sentences were cut into pieces of {longest} words")
     save_model(Path(f"data/train/seed-{seed}"), engine, data, params, seed)
     peak = {"gpu_peak_memory_bytes": getattr(engine, "peak_bytes", 0)}
     save_measurements(seed, trained, {"outcome": "finished", **place, "engine": describe(engine), **peak})

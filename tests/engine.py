@@ -24,9 +24,10 @@ import pytest
 from numba import njit
 from numpy.typing import NDArray
 
+from tests.sentence_rule import work_off
 from wordlab import sampling, training
 from wordlab.artifacts import write_manifest
-from wordlab.config import BlockNegatives, LearningRates, ModelConfig, SubwordsConfig, TrainConfig
+from wordlab.config import BlockNegatives, LearningRates, ModelConfig, Sent2vecConfig, SubwordsConfig, TrainConfig
 from wordlab.huffman import Paths
 from wordlab.kernels import reference, simd, threads
 from wordlab.kernels.cpu import CpuEngine
@@ -49,6 +50,8 @@ SUBWORD_MODES = tuple(
 MODES = WORD_MODES + SUBWORD_MODES
 """Every method there is: arch, cbow_gradient, window_edges, objective, and subwords' units where there are any.
 Skip-gram predicts padding only with ns, and has a bag, so that its gradient matters, only with subwords."""
+SENTENCES = ("sent2vec", "exact", "cut", "ns")
+"""The method that has no windows, and its own way through a text."""
 WORDS_PER_TOPIC = 10
 
 
@@ -62,8 +65,11 @@ def model_config(
     **changes: Any,
 ) -> ModelConfig:
     mode = {"arch": arch, "cbow_gradient": gradient, "window_edges": edges, "objective": objective}
-    subwords = SubwordsConfig(units=units, min_n=2, max_n=3, buckets=buckets)  # so few that n-grams share them
-    return ModelConfig(**({"dim": 16, "window": 3, "negatives": 3, "subwords": subwords} | mode | changes))
+    sections = {
+        "subwords": SubwordsConfig(units=units, min_n=2, max_n=3, buckets=buckets),  # so few that n-grams share them
+        "sent2vec": Sent2vecConfig(word_ngrams=3, dropout=2, buckets=19),
+    }
+    return ModelConfig(**({"dim": 16, "window": 3, "negatives": 3} | sections | mode | changes))
 
 
 def word_of(word_id: int) -> str:
@@ -75,8 +81,8 @@ def train_config(lr: float = 0.1, block_negatives: int = 8, **changes: Any) -> T
     """A training configuration with one learning rate and one number of noise words for all architectures."""
     values = {"epochs": 1, "lr_floor": 1e-4, "block_tokens": 16, "batch_tokens": 64, "damping": 0.5}
     each = {
-        "lr": LearningRates(skipgram=lr, cbow=lr),
-        "block_negatives": BlockNegatives(skipgram=block_negatives, cbow=block_negatives),
+        "lr": LearningRates(skipgram=lr, cbow=lr, sent2vec=lr),
+        "block_negatives": BlockNegatives(skipgram=block_negatives, cbow=block_negatives, sent2vec=block_negatives),
     }
     return TrainConfig(**(values | each | changes))
 
@@ -172,7 +178,7 @@ class Result:
 def start_table(case: Case, size: float = 0.5) -> NDArray[np.float32]:
     """Random rows, output rows and padding rows too, so that a wrong row shows. Shape (2V + 2 + G, dim)."""
     rng = np.random.default_rng(7)
-    rows = 2 * case.vocab_size + 2 + (len(case.subwords.buckets) if case.subwords else 0)
+    rows = 2 * case.vocab_size + 2 + (len(case.subwords.buckets) if case.subwords else case.model.word_ngram_rows)
     return (size * rng.normal(size=(rows, case.model.dim))).astype(np.float32)
 
 
@@ -207,16 +213,20 @@ def run_reference(case: Case, start: NDArray[np.float32]) -> Result:
 def reference_batches(case: Case, begin: int, stop: int) -> list[tuple[float, reference.Batch]]:
     """The micro-batches of one segment with their learning rates."""
     train = case.train
-    keep_key, window_key, noise_key = (
-        stream_key(case.seed, case.epoch, stream) for stream in (sampling.KEEP, sampling.WINDOW, sampling.NOISE)
-    )
+    streams = (sampling.KEEP, sampling.WINDOW, sampling.NOISE, sampling.DROPOUT)
+    keep_key, window_key, noise_key, dropout_key = (stream_key(case.seed, case.epoch, stream) for stream in streams)
     thresholds = sampling.keep_thresholds(case.tables.keep_probability)
-    is_kept = (sampling.is_kept(keep_key, case.first_position + t, thresholds[case.ids[t]]) for t in range(begin, stop))
-    kept = begin + np.flatnonzero(list(is_kept))
+    is_kept = [sampling.is_kept(keep_key, case.first_position + t, thresholds[case.ids[t]]) for t in range(begin, stop)]
+    kept, bags = begin + np.flatnonzero(is_kept), None
     sentence = np.searchsorted(case.ends, kept, side="right").astype(np.int32)
     blocks = [(b, min(b + train.block_tokens, len(kept))) for b in range(0, len(kept), train.block_tokens)]
     size = train.batch_tokens // train.block_tokens
     groups = [blocks[b : b + size] for b in range(0, len(blocks), size)]
+    if case.model.arch == "sent2vec":
+        ends = [min(int(end), stop) - begin for end in case.ends if end > begin]
+        place = case.vocab_size, dropout_key, case.first_position + begin
+        targets, bags, groups = work_off(case.ids[begin:stop], ends, is_kept, case.model, train, *place)
+        kept, sentence = begin + np.array(targets, np.int64), np.zeros(len(targets), np.int32)
     accept, alias = sampling.alias_table(case.tables.noise_probability)
     batches = []
     for number, group in enumerate(groups):
@@ -224,7 +234,7 @@ def reference_batches(case: Case, begin: int, stop: int) -> list[tuple[float, re
         lr = getattr(train.lr, case.model.arch) * max(1 - read / (train.epochs * case.total), train.lr_floor)
         batch = reference.Batch(
             *(case.ids[kept], sentence, case.first_position + kept, group),
-            *(window_key, noise_key, accept, alias, case.paths, case.subwords),
+            *(window_key, noise_key, accept, alias, case.paths, case.subwords, bags),
         )
         batches.append((float(np.float32(lr)), batch))
     return batches

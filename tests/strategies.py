@@ -6,14 +6,17 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tests.engine import MODES, Case, make_case, model_config, train_config
+from wordlab.config import Sent2vecConfig
 
 
 @st.composite
 def cases(draw: st.DrawFn, modes: tuple[tuple[str, ...], ...] = MODES) -> Case:
     """Small cases of every method, with vocabularies so small that noise words and true words often coincide."""
     mode = draw(st.sampled_from(modes))
+    own = {"sent2vec": draw(sentence_configs())} if mode[0] == "sent2vec" else {}
     model = model_config(
         *mode,
+        **own,
         dim=draw(st.integers(1, 20)),
         window=draw(st.integers(1, 4)),
         negatives=draw(st.integers(1, 5)),
@@ -44,6 +47,13 @@ def cases(draw: st.DrawFn, modes: tuple[tuple[str, ...], ...] = MODES) -> Case:
         tokens_total=first_position + sum(map(len, sentences)) + draw(st.integers(0, 1000)),
         threads=draw(st.integers(1, 3)),
     )
+
+
+@st.composite
+def sentence_configs(draw: st.DrawFn) -> Sent2vecConfig:
+    """Few buckets, so that n-grams share them."""
+    numbers = {"word_ngrams": st.integers(1, 4), "dropout": st.integers(0, 4), "buckets": st.integers(1, 9)}
+    return Sent2vecConfig(**{name: draw(number) for name, number in numbers.items()})
 
 
 def per_word(vocab_size: int, numbers: st.SearchStrategy[float]) -> st.SearchStrategy[list[float]]:

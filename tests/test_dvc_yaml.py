@@ -30,6 +30,7 @@ CHANGE_NO_RESULT = {
         "machine",
         "parent",
         "preflight",
+        "sections",
         "stage",
         "versions",
     )

@@ -18,6 +18,7 @@ from tests.engine import (
     ARCHES,
     MODES,
     NOISE_MODES,
+    SENTENCES,
     Case,
     CpuEngine,
     cpu_flags,
@@ -163,7 +164,7 @@ def test_bits_are_the_same_on_any_number_of_threads(mode: tuple[str, ...]) -> No
 def digest_of_steps() -> str:
     """SHA-256 over what every method makes of one case; also called by the process below."""
     digest = hashlib.sha256()
-    for mode in MODES:
+    for mode in (*MODES, SENTENCES):
         train = train_config(block_tokens=32, block_negatives=16, batch_tokens=128)
         model = model_config(*mode, dim=100, window=5, buckets=2000)
         case = random_case(model, train, 2000, vocab_size=300, threads=2)

@@ -259,7 +259,9 @@ def test_a_training_that_diverges_is_stopped_on_this_engine_too(
 ) -> None:
     """What is not finite would not survive fixed-point sums, and is found all the same."""
     plan = planned(data, monkeypatch, deterministic=deterministic)
-    wild = dataclasses.replace(plan.train, lr=LearningRates(skipgram=10.0, cbow=10.0), damping=0.0, lr_floor=1.0)
+    wild = dataclasses.replace(
+        plan.train, lr=LearningRates(skipgram=10.0, cbow=10.0, sent2vec=10.0), damping=0.0, lr_floor=1.0
+    )
     plan = dataclasses.replace(plan, train=wild)
     with pytest.raises(DivergedError, match=r"The training diverged: after [\d,]+ words the loss is .*Lower train.lr"):
         trained(data, plan)

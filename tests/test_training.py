@@ -110,7 +110,9 @@ def test_curve_has_tokens_learning_rate_and_the_mean_loss_since_the_row_before(
     use_short_segments(monkeypatch, 700)
     data = write_data(tmp_path, topic_sentences(300), shards=2)
     model = model_config(arch)
-    train = replace(train_config(epochs=2, lr_floor=0.25, batch_tokens=32), lr=LearningRates(skipgram=0.2, cbow=0.1))
+    train = replace(
+        train_config(epochs=2, lr_floor=0.25, batch_tokens=32), lr=LearningRates(skipgram=0.2, cbow=0.1, sent2vec=0.3)
+    )
     _, trained = fit(data, model, train)
     engine = CpuEngine(model, train, data.tables, 1, 1)
     expected, tokens, predictions = [], 0, 0.0

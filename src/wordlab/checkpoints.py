@@ -44,6 +44,7 @@ STALE_DAYS = 14
 CODE = (
     *("artifacts.py", "checkpoint_file.py", "checkpoints.py", "compiled.py", "divergence.py", "engine.py"),
     *("huffman.py", "ngrams.py", "sampling.py", "shards.py", "subwords.py", "training.py", "training_run.py"),
+    "word_ngrams.py",
     "vocab.py",
 )
 """Modules that take part in every training; a test compares with what `train` lists in dvc.yaml."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from wordlab.artifacts import MANIFEST, read_json, read_manifest
 from wordlab.config import load_params
-from wordlab.errors import ArtifactError, ConfigError
+from wordlab.errors import ArtifactError, ConfigError, QueryError
 from wordlab.formats.names import FORMATS
 from wordlab.machine import in_units
 from wordlab.stage import run_stage
@@ -80,6 +80,30 @@ def analogy(arguments: argparse.Namespace) -> None:
     answers = model.analogy(arguments.a, arguments.b, arguments.c, arguments.count, arguments.method)
     print(f"{arguments.a} : {arguments.b} = {arguments.c} : ?")
     _print_scores(answers)
+
+
+def sentence(arguments: argparse.Namespace) -> None:
+    """Print what is nearest to each sentence given: lines of a file, or without one the words of the model."""
+    import numpy as np
+
+    from wordlab.embeddings import unit_rows
+    from wordlab.sentence_vectors import read_lines
+
+    model = _open(arguments.model)
+    vectors = model.sentence_vectors(arguments.texts)
+    if unknown := [text for text, vector in zip(arguments.texts, vectors, strict=True) if not vector.any()]:
+        raise QueryError(f"no word of {unknown[0]!r} is in the vocabulary. Try other words, or: wordlab info")
+    if arguments.among is None:
+        for text, answers in zip(arguments.texts, model.nearest_many(list(vectors), arguments.count), strict=True):
+            print(text)
+            _print_scores(answers)
+        return
+    lines = read_lines(arguments.among)
+    cosines = unit_rows(vectors) @ unit_rows(model.sentence_vectors(lines)).T
+    for text, scores in zip(arguments.texts, cosines, strict=True):
+        print(text)
+        best = np.argsort(-scores, kind="stable")[: arguments.count]
+        _print_scores([(lines[int(line)], float(scores[line])) for line in best])
 
 
 def export(arguments: argparse.Namespace) -> None:
@@ -152,7 +176,8 @@ def export_name(folder: Path, suffix: str = ".vec") -> str:
         parts = model.get("subwords", {"units": "none"})
         ngrams = "" if parts["units"] == "none" else f"-{parts['units']}{parts['min_n']}to{parts['max_n']}"
         method = f"{model['arch']}-{model['objective']}{ngrams}"
-        return f"{corpus}-{method}-d{model['dim']}-w{model['window']}-seed{seed}{suffix}"
+        context = f"n{model['sent2vec']['word_ngrams']}" if model["arch"] == "sent2vec" else f"w{model['window']}"
+        return f"{corpus}-{method}-d{model['dim']}-{context}-seed{seed}{suffix}"
     except (KeyError, TypeError) as error:
         raise ArtifactError(
             f"{folder / MANIFEST} does not say how the model was trained: {error} is missing. "
@@ -266,6 +291,11 @@ def _parser() -> argparse.ArgumentParser:
 
     command = add("index", index, "Build an index for `neighbors --approximate`, in data/index.")
     command.add_argument("--lists", type=_positive, default=0, help="groups of words (default: 2 √words)")
+
+    command = add("sentence", sentence, "Nearest lines of a file, or nearest words, of a sentence.")
+    command.add_argument("texts", nargs="+", metavar="TEXT")
+    command.add_argument("--among", type=Path, metavar="FILE", help="text, a sentence a line (default: words)")
+    command.add_argument("--count", type=_positive, default=10, help="answers to list (default: 10)")
 
     command = add("analogy", analogy, "A is to B as C is to which words?")
     for name in ("a", "b", "c"):

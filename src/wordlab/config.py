@@ -7,23 +7,14 @@ they need, never a dict and never the file.
 from __future__ import annotations
 
 import dataclasses
-import math
-import types
-import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from wordlab.errors import ConfigError, suggestion
-from wordlab.yaml_file import is_text, read_yaml, shown
-
-WHOLE_NUMBER_LIMIT = 1 << 63
-"""Whole numbers from here on, on either side of 0, are no int64."""
-
-
-def _require(condition: bool, key: str, found: object, wanted: str) -> None:
-    if not condition:
-        raise ConfigError(f"params.yaml: {key} is {shown(found)}, but must be {wanted}.")
+from wordlab.errors import ConfigError
+from wordlab.sections import parse_section
+from wordlab.sections import require as _require
+from wordlab.yaml_file import read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,10 +135,27 @@ class SubwordsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sent2vecConfig:
+    """Section `model.sent2vec` of params.yaml: read by arch sent2vec alone."""
+
+    word_ngrams: int
+    """Longest run of words that has a row of its own; 1: words only."""
+    dropout: int
+    """Words of a sentence, drawn in every epoch, whose n-grams are left out of its bags; two at least are not drawn."""
+    buckets: int
+    """Rows that word n-grams are hashed into."""
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.word_ngrams <= 8, "model.sent2vec.word_ngrams", self.word_ngrams, "from 1 to 8 words")
+        _require(0 <= self.dropout <= 1024, "model.sent2vec.dropout", self.dropout, "from 0 to 1024 words")
+        _require(1 <= self.buckets <= 1 << 30, "model.sent2vec.buckets", self.buckets, "from 1 to 2^30")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """Section `model` of params.yaml."""
 
-    arch: Literal["skipgram", "cbow"]
+    arch: Literal["skipgram", "cbow", "sent2vec"]
     objective: Literal["ns", "hs", "softmax"]
     """Negative sampling, hierarchical softmax over a Huffman tree, or softmax over all words."""
     dim: int
@@ -162,6 +170,7 @@ class ModelConfig:
     """Gradient of a bag's mean to its rows: divided by the bag's size, or undivided as in word2vec.c and fastText.
     Bags are CBOW's windows, and with subwords the rows of a word."""
     subwords: SubwordsConfig
+    sent2vec: Sent2vecConfig
 
     def __post_init__(self) -> None:
         _require(1 <= self.dim <= 4096, "model.dim", self.dim, "from 1 to 4096")
@@ -171,6 +180,17 @@ class ModelConfig:
         path = self.arch != "skipgram" or self.objective == "ns" or self.window_edges != "pad"
         wanted = "cut or drop with arch skipgram, unless objective is ns: the padding row is no word to predict"
         _require(path, "model.window_edges", self.window_edges, wanted)
+        if self.arch == "sent2vec":
+            _require(self.objective == "ns", "model.objective", self.objective, "ns with arch sent2vec")
+            units = self.subwords.units
+            _require(
+                units == "none", "model.subwords.units", units, "none with arch sent2vec: its n-grams are of words"
+            )
+
+    @property
+    def word_ngram_rows(self) -> int:
+        """Rows of the table for word n-grams: with arch sent2vec, unless it has words only."""
+        return self.sent2vec.buckets if self.arch == "sent2vec" and self.sent2vec.word_ngrams > 1 else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +199,7 @@ class LearningRates:
 
     skipgram: float
     cbow: float
+    sent2vec: float
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -192,6 +213,7 @@ class BlockNegatives:
 
     skipgram: int
     cbow: int
+    sent2vec: int
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -334,70 +356,4 @@ def load_params(path: Path | str = "params.yaml") -> Params:
 
 def parse_params(tree: object) -> Params:
     """The parsed YAML tree -> Params. Raises ConfigError."""
-    return _parse(Params, tree, "")
-
-
-def parse_section(wanted: type, tree: object, key: str) -> Any:
-    """One section by itself -> its dataclass; `key`: its name in messages. Raises ConfigError."""
-    return _parse(wanted, tree, key)
-
-
-def _parse(wanted: Any, value: object, key: str) -> Any:
-    if dataclasses.is_dataclass(wanted) and isinstance(wanted, type):
-        return _parse_section(wanted, value, key)
-    origin = typing.get_origin(wanted)
-    if origin is Literal:
-        choices = typing.get_args(wanted)
-        if value not in choices or isinstance(value, bool):
-            hint = suggestion(shown(value).strip("'"), list(choices))
-            raise ConfigError(f"params.yaml: {key} is {shown(value)}, but must be one of {', '.join(choices)}.{hint}")
-        return value
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise ConfigError(f"params.yaml: {key} is {shown(value)}, but must be a list.")
-        (element, _) = typing.get_args(wanted)
-        return tuple(_parse(element, item, f"{key}.{i}") for i, item in enumerate(value))
-    assert not isinstance(wanted, types.UnionType), key
-    return _parse_scalar(wanted, value, key)
-
-
-def _parse_section(wanted: type, value: object, key: str) -> Any:
-    if not isinstance(value, dict):
-        names = ", ".join(field.name for field in dataclasses.fields(wanted))
-        where = f"params.yaml: {key} is {shown(value)}" if key else "params.yaml is empty or not a mapping"
-        raise ConfigError(f"{where}, but must be a section with the keys {names}.")
-    hints = typing.get_type_hints(wanted)
-    prefix = f"{key}." if key else ""
-    for name in value:
-        if name not in hints:
-            found = shown(name).strip("'")
-            raise ConfigError(f"params.yaml: unknown key {prefix}{found}.{suggestion(found, list(hints), prefix)}")
-    for name in hints:
-        if name not in value:
-            raise ConfigError(
-                f"params.yaml: {prefix}{name} is missing. Add it, or restore the file: git checkout params.yaml"
-            )
-    return wanted(**{name: _parse(hint, value[name], prefix + name) for name, hint in hints.items()})
-
-
-_KIND = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-
-
-def _require_in_int64(value: float, key: str) -> None:
-    if not -WHOLE_NUMBER_LIMIT < value < WHOLE_NUMBER_LIMIT:
-        raise ConfigError(f"params.yaml: {key} is {shown(value)}, but whole numbers must be between -2^63 and 2^63.")
-
-
-def _parse_scalar(wanted: type, value: object, key: str) -> Any:
-    if wanted in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
-        if isinstance(value, float):
-            _require(math.isfinite(value), key, value, "a finite number")
-        if isinstance(value, int) or wanted is int:
-            _require_in_int64(value, key)
-        if wanted is float or value == int(value):
-            return wanted(value)
-    if wanted is bool and isinstance(value, bool):
-        return value
-    if wanted is str and is_text(value):
-        return value
-    raise ConfigError(f"params.yaml: {key} is {shown(value)}, but must be {_KIND[wanted]}.")
+    return parse_section(Params, tree, "")

@@ -48,6 +48,7 @@ class Embeddings:
     fingerprint: SHA-256 of the file with the input vectors, of a model folder; None for others.
     subwords: what vectors of other words are made of, or None.   config: how the model was trained, in sections and
     names of params.yaml, as far as it is known, or None.
+    word_ngram_rows: of arch sent2vec, float32 (buckets, dim), or None.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Embeddings:
         fingerprint: str | None = None,
         subwords: SubwordVectors | None = None,
         config: dict[str, Any] | None = None,
+        word_ngram_rows: NDArray[np.float32] | None = None,
     ) -> None:
         self.index = WordIndex(words)
         for name, vectors in (("input_vectors", input_vectors), ("output_vectors", output_vectors)):
@@ -74,6 +76,7 @@ class Embeddings:
         self._rows = NearestRows(self.input_vectors)
         self.subwords = subwords
         self.config = config
+        self.word_ngram_rows = word_ngram_rows
         self._normalized: NDArray[np.float32] | None = None
 
     @classmethod
@@ -162,6 +165,22 @@ class Embeddings:
             return self.input_vectors[row], row
         made = self.subwords.vector(word) if self.subwords else None
         return (self.input_vectors[self.index.row(word)] if made is None else made), None
+
+    def sentence_vector(self, sentence: str | Sequence[str]) -> NDArray[np.float32]:
+        """Vector of a sentence, shape (dim,): see `sentence_vectors`."""
+        return self.sentence_vectors([sentence])[0]
+
+    def sentence_vectors(self, sentences: Sequence[str] | Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        """Vectors of sentences, (sentences, dim): the mean of their known words' vectors and, of arch sent2vec, of the
+        rows of their word n-grams; zeros for a sentence without a known word.
+
+        sentences: texts, which are tokenized as the model's corpus was, or lists of words as the vocabulary has them.
+        Raises QueryError for texts where the model does not say how that was: those read from files do not.
+        """
+        from wordlab.sentence_vectors import SentenceRule, sentence_vectors
+
+        rule = SentenceRule.of_config(self.config or {}, self.word_ngram_rows)
+        return sentence_vectors(sentences, rule, self.index, self.input_vectors)
 
     def nearest(self, query: str | NDArray[Any], count: int = 10) -> list[tuple[str, float]]:
         """The `count` words of highest cosine with a word (itself left out) or a vector, the nearest first.

@@ -1,4 +1,4 @@
-"""Opening a folder that stage `train` wrote: words, vectors, and with subwords the rows of which these are means."""
+"""Opening a folder that stage `train` wrote: words, vectors, and rows of n-grams, of characters or of words."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from wordlab.artifacts import read_manifest
-from wordlab.config import SubwordsConfig, parse_section
+from wordlab.config import Sent2vecConfig, SubwordsConfig
 from wordlab.errors import ArtifactError, ConfigError
 from wordlab.machine import require_memory
+from wordlab.sections import parse_section
 from wordlab.shards import DICTIONARY_SCHEMA, map_batch
 
 if TYPE_CHECKING:
@@ -61,12 +62,33 @@ def load_folder(folder: Path, mmap: bool, output_vectors: bool) -> dict[str, Any
 
         own, buckets, rows = (mapped.pop(name) for name in ("word_rows", "ngram_buckets", "ngram_rows"))
         subwords = SubwordVectors(ngrams, own, buckets, rows)
+    word_ngram_rows = _word_ngram_rows(folder, manifest, mapped["input_vectors"].shape[1])
     counts = np.from_dlpack(words.column("count"))  # Arrow's own to_numpy would import pandas where it is installed
     counts.flags.writeable = False  # it is the mapped file
     config, fingerprint = manifest.get("config"), manifest["files"].get("input_vectors.npy", {}).get("sha256")
     known = config if isinstance(config, dict) else None
     about = {"counts": counts, "fingerprint": fingerprint, "config": known, "subwords": subwords}
-    return {"words": words.column("word"), **about, **mapped}
+    return {"words": words.column("word"), "word_ngram_rows": word_ngram_rows, **about, **mapped}
+
+
+def _word_ngram_rows(folder: Path, manifest: dict[str, Any], dim: int) -> NDArray[np.float32] | None:
+    """Rows of the word n-grams' buckets of arch sent2vec, None without any. Always mapped: a sentence needs a few."""
+    try:
+        model = manifest["config"]["model"]
+        section = model["sent2vec"] if model["arch"] == "sent2vec" else None
+    except (KeyError, TypeError):
+        return None
+    if section is None:
+        return None
+    try:
+        config = parse_section(Sent2vecConfig, section, "model.sent2vec")
+    except ConfigError as error:
+        raise ArtifactError(
+            f"{folder}/manifest.json does not say how the model was trained ({error}). Run: dvc repro train"
+        ) from None
+    if config.word_ngrams == 1:
+        return None
+    return _map_array(folder / "word_ngram_rows.npy", "float32", (config.buckets, dim))
 
 
 def load_node_vectors(folder: Path, num_words: int) -> NDArray[np.float32]:

@@ -309,9 +309,10 @@ def _train(params: Params, seed: int | None) -> Need:
     engine = memory_bytes(params.model, train, words, threads, *parts)
     ngrams = words + len(parts.subwords.buckets) if parts.subwords else 0
     memory = TRAIN_BYTES + engine + words * (WORD_BYTES + word_bytes) + 4 * ngrams * params.model.dim
-    model = words * (8 * params.model.dim + word_bytes) + 4 * ngrams * params.model.dim
+    model = words * (8 * params.model.dim + word_bytes) + 4 * (ngrams + params.model.word_ngram_rows) * params.model.dim
     folder = DATA / "train" / f"seed-{seed}"
-    lower = "a smaller model.dim, a higher vocab.min_count, a vocab.max_size or fewer run.threads"
+    fewer = ", fewer model.sent2vec.buckets" if params.model.word_ngram_rows else ""
+    lower = f"a smaller model.dim{fewer}, a higher vocab.min_count, a vocab.max_size or fewer run.threads"
     return Need("train", memory, _size_of(DATA / "encode"), model + MINIMUM_DISK, folder, lower)
 
 

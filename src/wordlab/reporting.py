@@ -123,8 +123,16 @@ def headline(results: Sequence[Mapping[str, Any]], corpus: str) -> str:
     ngrams = "" if parts["units"] == "none" else f", n-grams of {parts['min_n']} to {parts['max_n']} {parts['units']}"
     return (
         f"{model['arch']} on {corpus}, {model['objective']}{ngrams}, {model['dim']} dimensions, "
-        f"window {model['window']}, {epochs}, {'seed' if len(results) == 1 else f'{len(results)} seeds:'} {seeds}"
+        f"{_context(model)}, {epochs}, {'seed' if len(results) == 1 else f'{len(results)} seeds:'} {seeds}"
     )
+
+
+def _context(model: Mapping[str, Any]) -> str:
+    """What predicts a word, or is predicted by it."""
+    if model["arch"] != "sent2vec":
+        return f"window {model['window']}"
+    longest = model["sent2vec"]["word_ngrams"]
+    return "words of the sentence" + (f" and n-grams up to {longest}" if longest > 1 else "")
 
 
 def speed_line(runs: Sequence[Mapping[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""The random choices of training: kept tokens, window widths, noise words.
+"""The random choices of training: kept tokens, window widths, noise words, word n-grams that are left out.
 
 Every choice is a pure function of (seed, epoch, position): no thread, batch or earlier draw has a part. So a run
 is the same on any number of threads and can be taken up at any position. One stream of choices has a 64-bit key; its
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from wordlab.compiled import njit
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-KEEP, WINDOW, NOISE, START, START_NGRAMS = 1, 2, 3, 4, 5
+KEEP, WINDOW, NOISE, START, START_NGRAMS, DROPOUT = 1, 2, 3, 4, 5, 6
 """Streams: one for each kind of choice."""
 DRAWS_PER_POSITION = np.uint64(2048)
 """Noise draws reserved for one block's position; block_negatives is at most 1024 and a noise word takes one draw."""

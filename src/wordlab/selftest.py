@@ -18,14 +18,16 @@ NUM_WORDS = 2_000
 NUM_TOKENS = 20_000
 SENTENCE_TOKENS = 20
 LARGEST_DIM = 100
+MOST_BUCKETS = 10_000
 
 
 def trained_digest(params: Params, threads: int) -> str:
-    """SHA-256 of the vectors that so many threads train, with the parameters given but for epochs and a large dim."""
+    """SHA-256 of the vectors that so many threads train, by the parameters but for epochs and a large dim or table."""
     ids = _zipf(NUM_TOKENS)
     counts = np.bincount(ids, minlength=NUM_WORDS) + 1
     tables = SamplingTables.build(counts, params.vocab.subsample_t, params.vocab.noise_power)
-    model = dataclasses.replace(params.model, dim=min(params.model.dim, LARGEST_DIM))
+    own = dataclasses.replace(params.model.sent2vec, buckets=min(params.model.sent2vec.buckets, MOST_BUCKETS))
+    model = dataclasses.replace(params.model, dim=min(params.model.dim, LARGEST_DIM), sent2vec=own)
     train = fit_to_vocabulary(dataclasses.replace(params.train, epochs=1), counts, tables)
     compile_kernels(model, train)
     ends = np.arange(SENTENCE_TOKENS, NUM_TOKENS + 1, SENTENCE_TOKENS)

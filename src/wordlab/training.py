@@ -26,7 +26,7 @@ from wordlab.engine import Engine
 from wordlab.errors import ArtifactError, CorpusError
 from wordlab.huffman import Paths
 from wordlab.kernels.cpu import CpuEngine
-from wordlab.kernels.memory import SEGMENT_TOKENS, memory_bytes
+from wordlab.kernels.memory import SEGMENT_TOKENS, longest_sentence, memory_bytes
 from wordlab.machine import require_disk, require_memory
 from wordlab.shards import EncodedCorpus
 from wordlab.stage import available_cores, progress
@@ -127,6 +127,11 @@ def training_identity(
     }
 
 
+def long_sentences(data: TrainingData, train: TrainConfig) -> int:
+    """sent2vec: sentences that are cut into pieces, having more words than are looked at together."""
+    return sum(int((np.diff(shard.offsets) > longest_sentence(train)).sum()) for shard in data.corpus.shards)
+
+
 def open_engine(
     data: TrainingData, model: ModelConfig, train: TrainConfig, seed: int, threads: int, gpu: Plan | None = None
 ) -> Engine:
@@ -140,13 +145,15 @@ def open_engine(
         return choice.open_engine(gpu, data, model, seed)
     train = fit_to_vocabulary(train, data.vocab.counts, data.tables)
     parts = WordParts.of(model, data.vocab.arrow_words(), data.vocab.counts)
-    ngrams = f", and {len(parts.subwords.buckets):,} of n-grams," if parts.subwords else ""
+    ngram_rows = model.word_ngram_rows + (len(parts.subwords.buckets) if parts.subwords else 0)
+    ngrams = f", and {ngram_rows:,} of n-grams," if ngram_rows else ""
+    fewer = ", fewer model.sent2vec.buckets" if model.word_ngram_rows else ""
     scores = f", and the scores of all words for {train.batch_tokens} tokens" if model.objective == "softmax" else ""
     others = ", or another model.objective" if scores else ""
     require_memory(
         memory_bytes(model, train, len(data.vocab), threads, *parts),
         f"{2 * len(data.vocab):,} vectors{ngrams} of {model.dim} numbers{scores}",
-        f"a smaller model.dim, a higher vocab.min_count or a vocab.max_size{others}",
+        f"a smaller model.dim{fewer}, a higher vocab.min_count or a vocab.max_size{others}",
     )
     compile_kernels(model, train)
     return CpuEngine(model, train, data.tables, seed, threads, *parts)
@@ -197,7 +204,8 @@ def compile_kernels(model: ModelConfig, train: TrainConfig) -> None:
     """Compile or load what training calls, on a corpus of two words, so that no timer and no progress bar sees it."""
     counts = np.array([1, 1])
     tables = SamplingTables.build(counts, 0.0, 0.75)
-    engine = CpuEngine(dataclasses.replace(model, dim=1), train, tables, 0, 1, Paths.of_counts(counts))
+    small = dataclasses.replace(model, dim=1, sent2vec=dataclasses.replace(model.sent2vec, buckets=1))
+    engine = CpuEngine(small, train, tables, 0, 1, Paths.of_counts(counts))
     engine.train_segment(np.array([0, 1], np.int32), np.array([2]), 0, 0, 0, 2)
     engine.close()
 
@@ -212,10 +220,11 @@ def save_model(folder: Path, engine: Engine, data: TrainingData, params: Params,
     """Write data/train/seed-N: vectors, words, manifest. Equal runs write equal bytes.
 
     Hierarchical softmax has no output vectors of words, but one vector an inner node, (V - 1, dim). With subwords,
-    input_vectors.npy holds what words are to their users, and three more files the rows of which that is the mean.
+    input_vectors.npy holds what words are to their users, and three more files the rows of which that is the mean. Of
+    arch sent2vec, word_ngram_rows.npy has the rows of the word n-grams' buckets, where there are any.
     """
     rows, subwords = len(data.vocab), engine.subwords
-    vectors = 2 * rows + (rows + len(subwords.buckets) if subwords else 0)
+    vectors = 2 * rows + (rows + len(subwords.buckets) if subwords else 0) + params.model.word_ngram_rows
     require_disk(4 * vectors * params.model.dim + 64 * rows, folder, "a smaller model.dim or a higher vocab.min_count")
     with output_folder(folder) as building:
         np.save(building / "input_vectors.npy", engine.input_vectors)
@@ -223,6 +232,8 @@ def save_model(folder: Path, engine: Engine, data: TrainingData, params: Params,
             np.save(building / "word_rows.npy", engine.word_vectors)
             np.save(building / "ngram_rows.npy", engine.ngram_vectors)
             np.save(building / "ngram_buckets.npy", subwords.buckets)
+        if params.model.word_ngram_rows:
+            np.save(building / "word_ngram_rows.npy", engine.ngram_vectors)
         if params.model.objective == "hs":
             np.save(building / "node_vectors.npy", engine.output_vectors[: rows - 1])
         else:
@@ -232,6 +243,7 @@ def save_model(folder: Path, engine: Engine, data: TrainingData, params: Params,
             "seed": seed,
             "config": {
                 "corpus": params.corpus,
+                "tokenize": dataclasses.asdict(params.tokenize),
                 "model": dataclasses.asdict(params.model),
                 "train": dataclasses.asdict(params.train),
                 "vocab": dataclasses.asdict(params.vocab),
@@ -240,6 +252,8 @@ def save_model(folder: Path, engine: Engine, data: TrainingData, params: Params,
             "encode": data.corpus.fingerprint,
             "engine": describe(engine),
         }
+        if params.model.arch == "sent2vec":
+            content["cut_sentences"] = long_sentences(data, engine.train)
         write_manifest(building, "train", content)
 
 

@@ -13,9 +13,11 @@ import sentencepiece
 from tests.fuzz import mutations
 from tests.fuzz.reader import Execution, Reader, on_file, replace_file
 from wordlab.catalog import FORMATS
+from wordlab.embeddings import Embeddings
 from wordlab.evaluation_sets import Pair, Question, read_evaluation_set
 from wordlab.pieces import MODEL, load_pieces
 from wordlab.sentence_sets import BLANK, LETTERS, Answer, Completion, SentencePair
+from wordlab.sentence_vectors import read_lines
 from wordlab.spans import cut_into_shards
 from wordlab.text import normalized_text
 
@@ -291,7 +293,34 @@ def _open_pieces(folder: Path) -> Execution:
     return execute
 
 
+# ---- lines of sentences
+
+
+def _line_seeds(_: Path) -> list[bytes]:
+    return [b"The King\nand the queen.\r\n\n  x \n", "na\u00efve \u2019s \ud55c\u2028\u000b\u00a0King".encode()]
+
+
+def _open_lines(folder: Path) -> Execution:
+    """`wordlab sentence --among`: each line is one sentence, with the vector it has by itself."""
+    words, rows = ["x", "the", "king", "queen", "\ud55c"], np.eye(5, dtype=np.float32)
+
+    def execute(data: bytes) -> str:
+        replace_file(folder / "lines.txt", data)
+        lines = read_lines(folder / "lines.txt")
+        for tokenizer in ("words", "ascii", "whitespace"):
+            config = {"tokenize": {"tokenizer": tokenizer, "lowercase": True}}
+            model = Embeddings(words, rows, config=config)
+            found = model.sentence_vectors(lines)
+            assert found.shape == (len(lines), 5) and np.isfinite(found).all()
+            if lines:
+                assert np.array_equal(found[-1], model.sentence_vector(lines[-1]))
+        return "some lines" if lines else "no lines"
+
+    return execute
+
+
 READERS = (
+    Reader("lines", "lines of sentences, for their vectors", _open_lines, _line_seeds, (*_MARKUP[:9], b"King", b"\n")),
     Reader("wiki", "corpora: plain text and MediaWiki XML", on_file(_read_text), _wiki_seeds, _MARKUP, _build_wiki),
     Reader("evaluation", "evaluation sets, four formats", _open_sets, _set_seeds, _SET_TOKENS, _build_set),
     Reader(

@@ -177,12 +177,14 @@ def _build_yaml(rng: Random, seeds: list[bytes]) -> bytes:
 
 def _manifest_seeds(folder: Path) -> list[bytes]:
     make_model_folder(folder / "model")
+    np.save(folder / "model/word_ngram_rows.npy", np.ones((2, 4), np.float32))
     write_sentences(folder / "ids-00000.arrow", np.arange(3, dtype=np.int32), np.array([0, 1, 3]))
     (folder / "model/ids-00000.arrow").write_bytes((folder / "ids-00000.arrow").read_bytes())
     (folder / "model/text").write_bytes(b"a text\n")
     train = json.loads((folder / "model/manifest.json").read_bytes())
     content = {
         "train": {key: train[key] for key in ("seed", "config", "vocabulary", "encode", "engine")},
+        "sent2vec": {},
         "encode": {"vocabulary": "0123", "num_tokens": 3, "num_sentences": 2},
         "download": {
             "corpus": {"name": "x", "own": False, "files": [{"path": "text", "format": "text", "size_bytes": 7}]}

@@ -8,12 +8,13 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 
 from tests.fuzz.mutations import floats
 from tests.fuzz.reader import Execution, Reader, on_file, replace_file
-from tests.helpers import make_model_folder
+from tests.helpers import CONFIG, make_model_folder
 from wordlab import model_folder
 from wordlab.embeddings import Embeddings
 from wordlab.formats import fasttext_bin, glove, named_arrays, registry, word2vec_binary, word2vec_text
@@ -194,20 +195,43 @@ def _npy_seeds(folder: Path) -> list[bytes]:
     return [*seeds, (folder / "x.npy").read_bytes(), (folder / "x.npz").read_bytes()]
 
 
-def _open_model(folder: Path) -> Execution:
-    """A model folder whose manifest lists the vectors' file with the size it has, as somebody hostile would see to.
+def _opener(folder: Path, name: str, config: dict[str, Any] = CONFIG) -> Callable[[bytes], Embeddings]:
+    """Opens a model folder whose manifest lists the file `name` with the size it has, as somebody hostile would see to.
 
     Without what `Embeddings.load` does about folders that are being replaced, which would take most of the time.
     """
     unlimited()
-    model = make_model_folder(folder / "model")
+    model = make_model_folder(folder / "model", config=config)
     manifest = json.loads((model / "manifest.json").read_bytes())
 
-    def execute(data: bytes) -> str:
-        replace_file(model / "input_vectors.npy", data)
-        manifest["files"]["input_vectors.npy"]["size_bytes"] = len(data)
+    def opened(data: bytes) -> Embeddings:
+        replace_file(model / name, data)
+        manifest["files"][name] = manifest["files"]["input_vectors.npy"] | {"size_bytes": len(data)}
         replace_file(model / "manifest.json", json.dumps(manifest).encode())
-        loaded = Embeddings(**model_folder.load_folder(model, len(data) % 2 == 0, output_vectors=False))
+        return Embeddings(**model_folder.load_folder(model, len(data) % 2 == 0, output_vectors=False))
+
+    return opened
+
+
+def _open_sentences(folder: Path) -> Execution:
+    """A model of arch sent2vec, whose rows of word n-grams are hostile."""
+    own = {"arch": "sent2vec", "sent2vec": {"word_ngrams": 2, "dropout": 0, "buckets": 5}}
+    opened = _opener(folder, "word_ngram_rows.npy", {**CONFIG, "model": CONFIG["model"] | own})
+
+    def execute(data: bytes) -> str:
+        model = opened(data)
+        assert model.word_ngram_rows is not None and model.word_ngram_rows.nbytes + 20 <= len(data)
+        assert model.sentence_vector(["the", "king"]).shape == (4,)
+        return "model"
+
+    return execute
+
+
+def _open_model(folder: Path) -> Execution:
+    opened = _opener(folder, "input_vectors.npy")
+
+    def execute(data: bytes) -> str:
+        loaded = opened(data)
         assert loaded.input_vectors.shape == (5, loaded.dim) and loaded.input_vectors.dtype == np.float32
         assert 20 + len(loaded.input_vectors.tobytes()) <= len(data) and len(loaded.vector("king")) == loaded.dim
         return "model"
@@ -237,6 +261,15 @@ READERS = (
         name="npy",
         what="a model folder's .npy files",
         open=_open_model,
+        seeds=_npy_seeds,
+        tokens=(*_NPY_KINDS, *_NPY_SHAPES, b"\x93NUMPY", b"'descr'", b"'shape'", b"True", b"{", b"}"),
+        build=_build_npy,
+        guided=True,
+    ),
+    Reader(
+        name="npy-word-ngrams",
+        what="rows of word n-grams of a sent2vec model",
+        open=_open_sentences,
         seeds=_npy_seeds,
         tokens=(*_NPY_KINDS, *_NPY_SHAPES, b"\x93NUMPY", b"'descr'", b"'shape'", b"True", b"{", b"}"),
         build=_build_npy,

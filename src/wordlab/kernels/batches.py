@@ -138,13 +138,13 @@ def train_segment(thread, team, segment, rule, draws, schedule, scratch, mine):
                 total = cbow_block(tokens, start, stop, rule, draws, lr, scratch, update, rows[b], curvatures[b])
             losses[first + b, 0], losses[first + b, 1] = total
         wait_for_all(team.state, team.threads)
-        _apply(thread, team, rule, count, scratch.depth, mine)
+        apply_updates(thread, team, rule, count, scratch.depth, mine)
         wait_for_all(team.state, team.threads)
     return blocks
 
 
 @inner
-def _apply(thread, team, rule, blocks, depth, mine):
+def apply_updates(thread, team, rule, blocks, depth, mine):
     """Add this thread's share of a micro-batch's updates to the table, every row's step damped by its curvature.
 
     A word's step is, with subwords, the step of each of its rows. Rows are owned in groups of 16 far-apart rows, whose

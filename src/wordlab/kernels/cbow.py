@@ -65,13 +65,13 @@ def cbow_block(tokens, start, stop, rule, draws, lr, scratch, update, row, curva
             tokens, start, targets, rule, lr, scratch, noise_update, noise_row, noise_curvature
         )
     else:
-        loss, predictions = _true_pairs(tokens, start, targets, rule, lr, scratch, row, curvature)
+        loss, predictions = true_pairs(tokens, start, targets, rule, lr, scratch, row, curvature)
         draw_noise(tokens, start, targets, rule, draws, scratch, scratch.pairs)
-        predictions -= _exclude_targets(tokens, start, targets, rule, scratch)
+        predictions -= exclude_targets(tokens, start, targets, rule, scratch)
         transpose_hidden(scratch, left, targets)
         loss += noise_residuals(rule, lr, scratch, targets, noise_curvature)
         noise_updates(rule, scratch, targets, noise_update, noise_row)
-        _hidden_gradients(rule, scratch, targets, update)
+        hidden_gradients(rule, scratch, targets, update)
     if not rule.divided:
         _fill_bags(rule, scratch, targets, True)
     for i in range(0, targets + 2 * window, BAND):
@@ -92,7 +92,7 @@ def cbow_block(tokens, start, stop, rule, draws, lr, scratch, update, row, curva
 
 
 @inner
-def _hidden_gradients(rule, scratch, targets, update):
+def hidden_gradients(rule, scratch, targets, update):
     """Residuals -> hidden_gradient_LD, and the updates of the targets' output rows."""
     left, depth, columns = 2 * rule.window, scratch.depth, scratch.columns
     for j in range(0, targets, BAND):
@@ -109,7 +109,7 @@ def _hidden_gradients(rule, scratch, targets, update):
 
 
 @inner
-def _true_pairs(tokens, start, targets, rule, lr, scratch, row, curvature):
+def true_pairs(tokens, start, targets, rule, lr, scratch, row, curvature):
     """Score every hidden vector against its word. `pairs` becomes 1 for targets that have a bag, else 0."""
     left, depth = 2 * rule.window, scratch.depth
     zero, one = splat(np.float32(0)), splat(np.float32(1))
@@ -141,7 +141,7 @@ def _true_pairs(tokens, start, targets, rule, lr, scratch, row, curvature):
 
 
 @inner
-def _exclude_targets(tokens, start, targets, rule, scratch):
+def exclude_targets(tokens, start, targets, rule, scratch):
     """CBOW: a noise word gets no weight where it is the true word. Returns the weight taken away."""
     left, taken, noise_id = 2 * rule.window, 0.0, scratch.noise_id
     for j in range(targets):

@@ -16,15 +16,19 @@ from wordlab.kernels.layout import CBOW, CUT, DENSE, DROP, PAD, SKIPGRAM, Draws,
 from wordlab.kernels.memory import (
     SEGMENT_TOKENS,
     Memory,
+    SentenceMemory,
     SoftmaxMemory,
     aligned_zeros,
     block_sizes,
     input_entries,
     row_groups,
+    sentence_update_rows,
 )
+from wordlab.kernels.sentences import train_sentences_segment
 from wordlab.kernels.softmax import train_softmax_segment
 from wordlab.kernels.threads import new_state
 from wordlab.sampling import (
+    DROPOUT,
     KEEP,
     NOISE,
     WINDOW,
@@ -37,7 +41,7 @@ from wordlab.sampling import (
 from wordlab.subwords import Subwords, mean_vectors
 from wordlab.vocab import SamplingTables
 
-METHODS = {"skipgram": SKIPGRAM, "cbow": CBOW}
+METHODS = {"skipgram": SKIPGRAM, "cbow": CBOW, "sent2vec": CBOW}
 WINDOW_EDGES = {"cut": CUT, "drop": DROP, "pad": PAD}
 
 
@@ -64,17 +68,17 @@ class CpuEngine:
         paths = paths or Paths.of_counts(np.zeros(0, np.int64))
         bags = subwords or Subwords.none(vocab_size)
         size = block_sizes(model, train, vocab_size, paths.longest)
-        softmax = model.objective == "softmax"
+        softmax, sentences = model.objective == "softmax", model.arch == "sent2vec"
         self.subwords = subwords
-        table_rows = 2 * vocab_size + 2 + len(bags.buckets)
+        table_rows = 2 * vocab_size + 2 + len(bags.buckets) + model.word_ngram_rows
         self.table = aligned_zeros((table_rows + DENSE, size.depth))[:table_rows]
         initial_vectors(seed, self.table[:vocab_size, : model.dim])
-        initial_ngram_vectors(seed, bags.buckets, self.ngram_vectors)
+        initial_ngram_vectors(seed, bags.buckets, self.ngram_vectors[: len(bags.buckets)])
         accept, alias = alias_table(tables.noise_probability)
         self._rule = Rule(
             method=METHODS[model.arch],
             window_edges=WINDOW_EDGES[model.window_edges],
-            window=model.window,
+            window=0 if sentences else model.window,
             negatives=float(model.negatives),
             block_tokens=train.block_tokens,
             block_negatives=0 if model.objective == "hs" else getattr(train.block_negatives, model.arch),
@@ -96,6 +100,10 @@ class CpuEngine:
             damping=np.float32(train.damping),
         )
         rows = (1, 1) if softmax else (self._rule.batch_blocks, size.update_rows)
+        losses = np.zeros((SEGMENT_TOKENS // train.block_tokens + 1, 2))
+        if sentences:
+            self._sentences = SentenceMemory(model, train, vocab_size, threads)
+            rows, losses = (1, sentence_update_rows(train, self._sentences.bags)), self._sentences.losses
         self._state = new_state()
         self._team = Team(
             threads=threads,
@@ -105,13 +113,13 @@ class CpuEngine:
             tokens=Tokens(*(np.zeros(SEGMENT_TOKENS, np.int32) for _ in range(3))),
             updates=Updates(aligned_zeros((*rows, size.depth)), np.zeros(rows, np.int32), np.zeros(rows, np.float32)),
             bent=aligned_zeros((16 * row_groups(table_rows),)),
-            losses=np.zeros((SEGMENT_TOKENS // train.block_tokens + 1, 2)),
+            losses=losses,
         )
         if softmax:
             self._softmax = SoftmaxMemory(model, train.batch_tokens, vocab_size, table_rows, threads)
         nodes = len(paths.start) - 1
         memories = 0 if softmax else threads
-        self._memories = [Memory(size, model.window, nodes, paths.longest) for _ in range(memories)]
+        self._memories = [Memory(size, self._rule.window, nodes, paths.longest) for _ in range(memories)]
         moves = rows[0] * (rows[1] + input_entries(model, size) * bags.longest)
         self._mine = [np.zeros(moves + 1, np.int64) for _ in range(threads)]
         self._leader = ThreadPoolExecutor(1)
@@ -136,6 +144,7 @@ class CpuEngine:
         keep, window, noise = (np.uint64(stream_key(self.seed, epoch, stream)) for stream in (KEEP, WINDOW, NOISE))
         segment = Segment(stretch, ends, start)
         draws = Draws(keep, window, noise, first_position)
+        dropout = np.uint64(stream_key(self.seed, epoch, DROPOUT))
         train = self.train
         schedule = Schedule(
             getattr(train.lr, self.model.arch),
@@ -149,6 +158,20 @@ class CpuEngine:
                 shared = self._softmax.shared
                 return train_softmax_segment(thread, self._team, segment, self._rule, draws, schedule, shared)
             scratch, mine = self._memories[thread].scratch, self._mine[thread]
+            if self.model.arch == "sent2vec":
+                own, choices = self._sentences, (draws, dropout, schedule)
+                return train_sentences_segment(
+                    thread,
+                    self._team,
+                    segment,
+                    self._rule,
+                    own.bags,
+                    *choices,
+                    scratch,
+                    mine,
+                    own.plan,
+                    own.pieces[thread],
+                )
             return train_segment(thread, self._team, segment, self._rule, draws, schedule, scratch, mine)
 
         blocks = self._leader.submit(self._together, work).result()
@@ -204,7 +227,7 @@ class CpuEngine:
 
     @property
     def ngram_vectors(self) -> NDArray[np.float32]:
-        """View of the n-grams' rows, (G, dim)."""
+        """View of the n-grams' rows, of characters or of words, (G, dim)."""
         return self.table[2 * self.vocab_size + 2 :, : self.model.dim]
 
     @property

@@ -9,6 +9,7 @@ import numpy as np
 from wordlab.config import ModelConfig, TrainConfig
 from wordlab.huffman import Paths
 from wordlab.kernels.layout import DENSE, Scratch, Sizes, round_up, sizes
+from wordlab.kernels.sentence_plan import LONGEST_SENTENCE, Bags, Pieces, Plan
 from wordlab.kernels.simd import LANES
 from wordlab.kernels.softmax import CHUNK, Shared
 from wordlab.subwords import Subwords
@@ -110,6 +111,47 @@ class SoftmaxMemory:
         )
 
 
+class SentenceMemory:
+    """Owns the arrays of sent2vec: the team's plan of a segment, and every thread's notes on a block."""
+
+    def __init__(self, model: ModelConfig, train: TrainConfig, vocab_size: int, threads: int) -> None:
+        self.bags = sentence_bags(model, train, vocab_size)
+        room = SEGMENT_TOKENS + 1  # every word could be a block by itself
+        self.plan = Plan(*(np.zeros(room, np.int32) for _ in range(7)), np.zeros(2, np.int64))
+        self.pieces = [self._pieces() for _ in range(threads)]
+        self.losses = np.zeros((room, 2))
+
+    def _pieces(self) -> Pieces:
+        words = self.bags.most_words + 1
+        dropped = np.zeros(self.bags.longest, np.uint8)
+        return Pieces(np.zeros(words, np.int32), np.zeros(words, np.int32), dropped)
+
+
+def longest_sentence(train: TrainConfig) -> int:
+    """sent2vec: words after which a sentence is cut. No piece has more than a micro-batch; one word makes no bag."""
+    return max(2, min(LONGEST_SENTENCE, train.batch_tokens))
+
+
+def sentence_bags(model: ModelConfig, train: TrainConfig, vocab_size: int) -> Bags:
+    """What decides the bags of sent2vec, and how large a micro-batch can be."""
+    longest = longest_sentence(train)
+    return Bags(
+        word_ngrams=model.sent2vec.word_ngrams,
+        buckets=model.sent2vec.buckets,
+        dropout=model.sent2vec.dropout,
+        first_row=2 * vocab_size + 2,
+        longest=longest,
+        most_words=max(min(train.batch_tokens, SEGMENT_TOKENS), longest),
+    )
+
+
+def sentence_update_rows(train: TrainConfig, bags: Bags) -> int:
+    """Rows of the update buffer. Any two neighbouring blocks have more than block_tokens targets together."""
+    most_blocks = 2 * bags.most_words // train.block_tokens + 1
+    noise = round_up(train.block_negatives.sent2vec, DENSE)
+    return (1 + bags.word_ngrams) * bags.most_words + most_blocks * noise
+
+
 def row_groups(rows: int) -> int:
     """Number of groups of 16 rows, a power of two, that hold `rows` rows."""
     groups = 1
@@ -120,6 +162,9 @@ def row_groups(rows: int) -> int:
 
 def block_sizes(model: ModelConfig, train: TrainConfig, vocab_size: int, longest_path: int) -> Sizes:
     """Sizes of a block's arrays. In hierarchical softmax there is room for every node that its paths could have."""
+    if model.arch == "sent2vec":  # a block has whole sentences, and no windows
+        most = max(train.block_tokens, longest_sentence(train))
+        return sizes(0, most, train.block_negatives.sent2vec, model.dim)
     words = train.block_tokens + (2 * model.window if model.arch == "skipgram" else 0)
     nodes = min(max(vocab_size - 1, 1), words * longest_path)
     outputs = nodes + 2 * DENSE if model.objective == "hs" else getattr(train.block_negatives, model.arch)
@@ -142,7 +187,7 @@ def memory_bytes(
     """Memory that an engine will take: the table above all. paths: of hierarchical softmax."""
     bags = subwords or Subwords.none(vocab_size)
     size = block_sizes(model, train, vocab_size, paths.longest if paths else 0)
-    rows = 2 * vocab_size + 2 + len(bags.buckets)
+    rows = 2 * vocab_size + 2 + len(bags.buckets) + model.word_ngram_rows
     blocks = train.batch_tokens // train.block_tokens
     others = 24 * SEGMENT_TOKENS + 16 * (SEGMENT_TOKENS // train.block_tokens + 1)
     others += 20 * vocab_size + 8 * len(bags.row) + 8 * threads * blocks * input_entries(model, size) * bags.longest
@@ -151,6 +196,11 @@ def memory_bytes(
         columns, chunks = round_up(train.batch_tokens, LANES), -(-vocab_size // CHUNK)
         shared = columns * (chunks * (size.depth + 4) + 3 * size.depth + 16 * model.window + threads * CHUNK)
         return table + 4 * (rows + shared) + others
-    updates = blocks * size.update_rows * (4 * size.depth + 8 + 8 * threads)
+    update_rows = blocks * size.update_rows
+    if model.arch == "sent2vec":
+        own = sentence_bags(model, train, vocab_size)
+        update_rows = sentence_update_rows(train, own)
+        others += 44 * SEGMENT_TOKENS + threads * (8 * own.most_words + own.longest)
+    updates = update_rows * (4 * size.depth + 8 + 8 * threads)
     scratch = threads * 4 * (size.columns + size.context + size.noise) * (3 * size.depth + 3 * size.columns)
     return table + updates + scratch + others

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from wordlab.config import ModelConfig, TrainConfig
 from wordlab.huffman import Paths
 from wordlab.sampling import noise_word, window_width
+from wordlab.word_ngrams import ngram_bucket
 
 if TYPE_CHECKING:  # it imports Arrow, which a machine with a GPU may lack
     from wordlab.subwords import Subwords
@@ -89,6 +90,8 @@ class Batch:
     """Hierarchical softmax: the words' paths."""
     subwords: Subwords | None = None
     """The words' n-gram rows."""
+    sentence_bags: list[tuple[int, ...]] | None = None
+    """sent2vec: every token's bag; a token without one is left out."""
 
     def bag(self, words: list[int], vocab_size: int) -> tuple[int, ...]:
         """Input rows of some words together."""
@@ -99,6 +102,40 @@ class Batch:
                 first, last = self.subwords.start[word : word + 2]
                 rows += [vocab_size + 1 + int(row) for row in self.subwords.row[first:last]]
         return tuple(rows)
+
+
+def sentence_bag(
+    sentence: NDArray[np.int32], target: int, dropped: NDArray[np.uint8], model: ModelConfig, vocab_size: int
+) -> tuple[int, ...]:
+    """sent2vec: all words of a sentence but the one at place `target`, and all word n-grams that do not hold it.
+
+    dropped: for each word, whether the n-grams that hold it are left out. Empty for a sentence of one word.
+    """
+    bag = [int(word) for place, word in enumerate(sentence) if place != target]
+    for length in range(2, model.sent2vec.word_ngrams + 1):
+        for first in range(len(sentence) - length + 1):
+            places = range(first, first + length)
+            if target not in places and not any(dropped[place] for place in places):
+                bag.append(vocab_size + 1 + ngram_bucket(sentence[first : first + length], model.sent2vec.buckets))
+    return tuple(bag)
+
+
+def inputs_and_outputs(
+    batch: Batch, target: int, model: ModelConfig, vocab_size: int
+) -> tuple[tuple[int, ...], list[int]]:
+    """The bag of a target, and the words or padding rows that it shall predict; without any it is left out."""
+    word = int(batch.word_id[target])
+    if batch.sentence_bags is not None:
+        bag = batch.sentence_bags[target]
+        return bag, [word] if bag else []
+    width = int(window_width(batch.window_key, batch.position[target], model.window))
+    window = window_of(batch.sentence, target, width, model.window_edges)
+    if window is None:
+        return (), []
+    places, missing = window
+    context = [int(batch.word_id[t]) for t in places] + [vocab_size] * missing
+    inputs, outputs = ([word], context) if model.arch == "skipgram" else (context, [word])
+    return batch.bag(inputs, vocab_size), outputs
 
 
 def pairs_of_block(
@@ -115,15 +152,7 @@ def pairs_of_block(
     ]
     share = model.negatives / noise_words
     for target in range(start, stop):
-        width = int(window_width(batch.window_key, batch.position[target], model.window))
-        window = window_of(batch.sentence, target, width, model.window_edges)
-        if window is None:
-            continue
-        places, missing = window
-        word = int(batch.word_id[target])
-        context = [int(batch.word_id[t]) for t in places] + [vocab_size] * missing
-        inputs, outputs = ([word], context) if model.arch == "skipgram" else (context, [word])
-        bag = batch.bag(inputs, vocab_size)
+        bag, outputs = inputs_and_outputs(batch, target, model, vocab_size)
         for other in outputs:
             if model.objective == "softmax":
                 yield Pair(bag, other, 1, 1.0)
@@ -152,6 +181,7 @@ def train_batch(
     Returns the weighted sum of losses and the sum of weights.
     """
     vocab_size = len(output_vectors) - 1
+    undivided = model.cbow_gradient == "word2vec" and model.arch != "sent2vec"
     steps = np.zeros_like(input_vectors), np.zeros_like(output_vectors)
     bends = np.zeros(len(input_vectors)), np.zeros(len(output_vectors))
     loss = predictions = 0.0
@@ -177,7 +207,7 @@ def train_batch(
                 bends[1][output] += bend * (hidden @ hidden)
                 step_of_hidden += step * row_of_output
                 bend_of_hidden += bend * (row_of_output @ row_of_output)
-            share = 1.0 if model.cbow_gradient == "word2vec" else 1.0 / len(pair.bag)
+            share = 1.0 if undivided else 1.0 / len(pair.bag)
             for row in pair.bag:
                 steps[0][row] += share * step_of_hidden
                 bends[0][row] += share * bend_of_hidden

@@ -72,6 +72,13 @@ def plan_gpu(
 
     wanted: run.device, auto or cuda. Raises ResourceError where the GPU is too small, or `cuda` cannot be had.
     """
+    if model.arch == "sent2vec":
+        if wanted == "cuda":
+            raise ResourceError(
+                "params.yaml: model.arch sent2vec trains on the CPU only, but run.device is cuda. "
+                "Set run.device to auto or cpu, for instance: dvc exp run -S run.device=cpu"
+            )
+        return None, "training on the CPU, and NOT on the GPU that is here: model.arch is sent2vec"
     gpu = find_gpu()
     if isinstance(gpu, Gpu):
         first = fit_to_vocabulary(train, data.vocab.counts, data.tables)
