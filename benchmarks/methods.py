@@ -1,4 +1,4 @@
-"""Subwords beside fastText, hierarchical softmax beside gensim: speed in interleaved rounds, and quality over seeds.
+"""Subwords beside fastText, hierarchical softmax beside gensim, sent2vec: speed in rounds, and quality over seeds.
 
 fastText is required: without it the benchmark ends, rather than leave the comparison out.
 """
@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.corpus import BenchCorpus
-from benchmarks.jobs import Measured, ProgramName, make_job, run_together
+from benchmarks.jobs import Arch, Measured, ProgramName, make_job, run_together
 from benchmarks.models import Evaluator, scored
-from benchmarks.quality import Arch
 from benchmarks.speed import Round, as_plain, words_per_cpu_second, words_per_second
 from benchmarks.targets import Median, Target
-from wordlab.config import Params, SubwordsConfig
+from wordlab.config import Params, Sent2vecConfig, SubwordsConfig
 from wordlab.differences import Difference, welch_difference
 from wordlab.machine import cpu_model
 from wordlab.stage import say
@@ -27,6 +26,8 @@ from wordlab.statistics import spread
 NGRAMS = SubwordsConfig(units="characters", min_n=3, max_n=6, buckets=2_000_000)
 """fastText's own defaults."""
 SUBWORDS, TREE = {"subwords": NGRAMS}, {"objective": "hs"}
+WORD_NGRAMS = {"word_ngrams": 2, "dropout": 2, "buckets": 2_000_000}
+"""Pairs of words, and what the program of sent2vec's authors has for them where nothing else is said."""
 SUBWORD_RATE = 0.05
 """Ours with subwords: lower than for words alone (docs/LOG.md)."""
 FASTTEXT_RATE = 0.05
@@ -55,7 +56,13 @@ SPEED = (
     FASTTEXT,
     *(Method(f"ours {arch}, hs", "ours", arch, TREE) for arch in ("skipgram", "cbow")),
     *(Method(f"gensim {arch}, hs", "gensim", arch, TREE) for arch in ("skipgram", "cbow")),
+    Method(
+        "ours sent2vec, words", "ours", "sent2vec", {"sent2vec": Sent2vecConfig(**WORD_NGRAMS | {"word_ngrams": 1})}
+    ),
+    Method("ours sent2vec, words and pairs", "ours", "sent2vec", {"sent2vec": Sent2vecConfig(**WORD_NGRAMS)}),
 )
+SENT2VEC_PUBLISHED = 0.93
+"""M words a second on one thread: the published speed of the sent2vec authors' own program."""
 RATIOS = (
     ("subword skip-gram: ours / fastText", OURS.name, FASTTEXT.name, 3.0),
     ("hs skip-gram: ours / gensim", "ours skipgram, hs", "gensim skipgram, hs", 2.0),
@@ -186,7 +193,8 @@ def _speed_table(rounds: Sequence[Round]) -> dict[str, Any]:
         rows.append([method.name, wall.median / 1e6, spread_of_rounds, cpu.median / 1e6, round(memory / 1e6)])
     note = (
         f"Medians of {len(rounds)} interleaved rounds of one epoch on one thread of {cpu_model()}. The timers enclose "
-        "training alone; of fastText, which times it together with reading, a call without an epoch is taken off."
+        "training alone; of fastText, which times it together with reading, a call without an epoch is taken off. "
+        f"The program of sent2vec's authors (epfml/sent2vec) is published at {SENT2VEC_PUBLISHED:g} M words/s a thread."
     )
     columns = ["M raw words a second", "by the clock", "range", "per CPU-second", "MB"]
     return {"title": None, "columns": columns, "rows": rows, "note": note}
