@@ -1,9 +1,10 @@
 """Speed, quality and preprocessing against peers, and whether they reach what they must.
 
-    python -m benchmarks.bench [preprocessing | speed | serving | formats | quality | methods | all] [options]
+    python -m benchmarks.bench [BENCHMARK | all] [options]
 
-Needs the outputs of `make run`, `serving` a model at most. Writes benchmarks/results/<benchmark>.json; ends with status
-1 where a target is missed. docs/benchmarks.md says what the timers enclose.
+Benchmarks: preprocessing, speed, serving, formats, evaluation, quality, methods. They need the outputs of `make run`,
+`serving` a model at most, `formats` and `evaluation` nothing. Writes benchmarks/results/<benchmark>.json; ends with
+status 1 where a target is missed. docs/benchmarks.md says what the timers enclose.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import formats, methods, preprocessing, quality, serving, speed
+from benchmarks import evaluating, formats, methods, preprocessing, quality, serving, speed
 from benchmarks.corpus import BenchCorpus
 from benchmarks.jobs import BenchmarkError
 from benchmarks.models import TRAINING_SOURCES, Evaluator, sources
@@ -139,6 +140,11 @@ def run_formats(options: argparse.Namespace, params: Params) -> dict[str, Any]:
     return formats.summarize(formats.run_rounds(options.scratch, options.rounds))
 
 
+def run_evaluation(options: argparse.Namespace, params: Params) -> dict[str, Any]:
+    """Interleaved rounds of analogy questions, of a model made for it."""
+    return evaluating.summarize(evaluating.run_rounds(options.scratch, options.rounds))
+
+
 def describe(corpus: BenchCorpus, params: Params) -> dict[str, Any]:
     """What was trained on."""
     data = corpus.data
@@ -158,6 +164,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace, Params], dict[str, Any] | No
     "quality": run_quality,
     "methods": run_methods,
     "formats": run_formats,
+    "evaluation": run_evaluation,
 }
 
 

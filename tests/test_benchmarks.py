@@ -17,6 +17,7 @@ import pytest
 
 from benchmarks import (
     bench,
+    evaluating,
     formats,
     formats_run,
     jobs,
@@ -265,6 +266,31 @@ def test_formats_measures_every_reader_and_writer(project: Path, monkeypatch: py
     assert len(result["targets"]) == 9 and readme.table(table, Path())
     assert sizes["text", "load", "ours"] == sizes["text", "load", "gensim"] == sizes["text", "save", "ours"]
     assert not (project / "bench-out/formats").exists()
+
+
+def test_evaluation_counts_the_right_answers_of_both_programs(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("NUM_WORDS", 300), ("DIM", 3), ("NUM_QUESTIONS", 400), ("QUESTION_WORDS", 20)):
+        monkeypatch.setattr(evaluating, name, value)
+    assert run(monkeypatch, "evaluation", "--rounds", "2") == ""
+    result = read_json(project / "benchmarks/results/evaluation.json", "")
+    assert len(result["rounds"]) == 2 and readme.table(result["tables"][0], Path())
+    assert [row[0] for row in result["tables"][0]["rows"]] == [
+        evaluating.OURS,
+        evaluating.OURS_GENSIM,
+        evaluating.GENSIM,
+    ]
+    assert result["rounds"][0][evaluating.GENSIM]["correct"] > 0
+    assert not (project / "bench-out/questions.txt").exists()
+
+
+def test_slow_or_other_answers_are_missed() -> None:
+    def one(seconds: float, correct: int) -> dict[str, float]:
+        return {"wall_seconds": seconds, "cpu_seconds": seconds, "correct": correct}
+
+    fast = {evaluating.OURS: one(2, 7), evaluating.OURS_GENSIM: one(2, 7), evaluating.GENSIM: one(30, 7)}
+    slow = fast | {evaluating.OURS: one(6, 7), evaluating.OURS_GENSIM: one(2, 8)}
+    assert [target["met"] for target in evaluating.summarize([fast, fast])["targets"]] == [True, True]
+    assert [target["met"] for target in evaluating.summarize([fast, slow])["targets"]] == [False, False]
 
 
 def test_a_format_faster_than_gensim_but_slow_is_missed() -> None:

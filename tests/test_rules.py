@@ -215,7 +215,9 @@ def test_word2vec_knows_upper_case_of_ascii_alone() -> None:
 
 
 def test_the_rules_say_what_they_are() -> None:
-    told = {name: rules_line(Rules(name=name).described(30000)) for name in ("wordlab", "gensim", "word2vec")}
+    told = {
+        name: rules_line({"evaluator": Rules(name=name).described(30000)}) for name in ("wordlab", "gensim", "word2vec")
+    }
     assert told["wordlab"] == (
         "scored by the rules of wordlab (vocabulary: analogies: the 30,000 most frequent words; pairs: all words; "
         "case: ignored: words are compared in upper case, the most frequent spelling counts; unknown words: questions "
@@ -225,6 +227,8 @@ def test_the_rules_say_what_they_are() -> None:
     assert "pairs: the 30,000 most frequent words" in told["gensim"]
     assert "one of the 5 best words is" in told["gensim"]
     assert "their other spellings are; an answer's score is above 0" in told["word2vec"]
+    both = rules_line({"evaluator": {"rules": "gensim"}, "sentence_evaluator": {"sentences": "x"}})
+    assert both == "scored by the rules of gensim (sentences: x)"
     other = Rules(case="exact", unknown="wrong").described(0)
     assert other["case"] == "words are compared as they are written"
     assert other["unknown_words"].startswith("questions with an unknown word are answered wrongly")

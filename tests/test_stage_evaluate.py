@@ -169,7 +169,7 @@ def test_sentences_are_scored_beside_words(
     assert added["msr_sentence_completion"]["value"] in (0.0, 50.0, 100.0)
     assert results["correlations"]["stsbenchmark_test_sif"]["unknown"] == 25.0
     assert set(results["scores"]) - set(added) == set(without["scores"])
-    assert "sentence_completion" in results["evaluator"] and "sentence_completion" not in without["evaluator"]
+    assert "sentence_completion" in results["sentence_evaluator"] and results["evaluator"] == without["evaluator"]
     folder = project / "data" / "evaluate" / "seed-1"
     assert len((folder / "stsbenchmark-test.tsv").read_text().splitlines()) == 5
     assert (folder / "msr-sentence-completion.tsv").read_text().startswith("id\texpected\tchosen\tcorrect\ta")

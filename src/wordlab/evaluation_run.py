@@ -58,10 +58,10 @@ def evaluate_model(
     # One thread: a matrix product split among threads may round differently, and these take a second
     with threadpool_limits(1):
         evaluation = evaluate(embeddings, sets, config.restrict_vocab, rules)
-        told = rules.described(config.restrict_vocab) | {"vectors": VECTORS[config.vectors]}
+        told = {"evaluator": rules.described(config.restrict_vocab) | {"vectors": VECTORS[config.vectors]}}
         if sets.have_sentences:
             assert tokenize is not None
-            told |= add_sentences(evaluation, sets, rules, embeddings, folder, tokenize)
+            told["sentence_evaluator"] = add_sentences(evaluation, sets, rules, embeddings, folder, tokenize)
         neighbors = nearest_neighbors(embeddings, config.neighbors, config.neighbors_count)
     results = _results(seed, trained, embeddings, sets, evaluation, config, told)
     results["neighbors"] = neighbors
@@ -123,7 +123,7 @@ def _results(
     sets: EvaluationSets,
     evaluation: Evaluation,
     config: EvaluateConfig,
-    rules: dict[str, str],
+    rules: dict[str, dict[str, str]],
 ) -> dict[str, Any]:
     """The content of metrics/seed-N.json, but for the neighbours."""
     return {
@@ -136,7 +136,7 @@ def _results(
         "sections": evaluation.sections,
         "correlations": evaluation.correlations,
         "config": {**trained["config"], "evaluate": dataclasses.asdict(config)},
-        "evaluator": rules,
+        **rules,
         "fingerprints": {
             "model": fingerprint(trained),
             "vocabulary": trained["vocabulary"],
@@ -158,4 +158,4 @@ def _tell(results: dict[str, Any]) -> None:
             parts.append(f"{name} {score['value']:.3f}")
     parts += [f"{row} absent" for row in results["absent"]]
     say(f"seed {results['seed']}: " + " · ".join(parts))
-    say(rules_line(results["evaluator"]))
+    say(rules_line(results))

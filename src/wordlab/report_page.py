@@ -127,7 +127,7 @@ def page(
         neighbors=_neighbors(first),
         speed=_speed_table(runs),
         configuration=_definitions({**_flat(first["config"]), "vocabulary": f"{first['num_words']:,} words"}),
-        evaluator=_definitions(first["evaluator"]),
+        evaluator=_definitions(first["evaluator"] | first.get("sentence_evaluator", {})),
         provenance=_definitions({**_provenance(runs), **_flat({"fingerprint": first["fingerprints"]})}),
     )
 

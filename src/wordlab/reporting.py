@@ -172,7 +172,7 @@ def results_table(metrics: Path = Path("metrics"), params: Params | None = None)
     lines = [headline(results, params.corpus), "", *_text_table(score_rows(results)), ""]
     lines.append(speed_line(load_runs(params.seeds, metrics)))
     lines += [neighbor_line(results[0], word) for word in list(results[0]["neighbors"])[:1]]
-    lines.append(rules_line(results[0]["evaluator"]))
+    lines.append(rules_line(results[0]))
     return "\n".join(lines)
 
 
@@ -200,7 +200,7 @@ def markdown_table(results: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[
     ]
     for row in score_rows(results):
         lines.append(f"| {row.label} | {row.mean} | {row.note or row.interval} | {row.coverage} |")
-    lines += ["", f"{capitalized(rules_line(results[0]['evaluator']))}.", f"{capitalized(speed_line(runs))}.", ""]
+    lines += ["", f"{capitalized(rules_line(results[0]))}.", f"{capitalized(speed_line(runs))}.", ""]
     lines += [f"- {neighbor_line(results[0], word)}" for word in results[0]["neighbors"]]
     return "\n".join(lines) + "\n"
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from wordlab.embeddings import MULTIPLICATION_EPSILON
 
@@ -108,14 +108,12 @@ class Rules:
         }
 
 
-def rules_line(evaluator: Mapping[str, str]) -> str:
-    """What `described` gave, in one line."""
-    name, *others = evaluator.items()
-    return (
-        f"scored by the rules of {name[1]} ("
-        + "; ".join(f"{key.replace('_', ' ')}: {text}" for key, text in others)
-        + ")"
-    )
+def rules_line(result: Mapping[str, Any]) -> str:
+    """The rules that a result of stage evaluate was scored by, in one line."""
+    described = {**result["evaluator"], **result.get("sentence_evaluator", {})}
+    name = described.pop("rules", WORDLAB.name)
+    told = "; ".join(f"{key.replace('_', ' ')}: {text}" for key, text in described.items())
+    return f"scored by the rules of {name} ({told})"
 
 
 def _ascii_upper(word: str) -> str:
