@@ -17,6 +17,7 @@ from wordlab.errors import ArtifactError
 from wordlab.huffman import Paths
 from wordlab.sentence_evaluation import SentenceModel
 from wordlab.sentence_sets import Completion
+from wordlab.word_ngrams import ngram_bucket
 
 WORDS = [f"w{i}" for i in range(12)]
 ROW = {word: row for row, word in enumerate(WORDS)}
@@ -85,6 +86,30 @@ def test_scores_are_those_of_plain_loops(arch: str, objective: str) -> None:
     best = ["abcde"[int(row.argmax())] for row in found.scores]
     assert found.chosen == best
     assert found.correct.tolist() == [letter == "c" for letter in best]
+
+
+@pytest.mark.parametrize("longest", [2, 3])
+def test_sent2vec_predicts_from_words_and_ngrams_that_do_not_cross_the_blank(longest: int) -> None:
+    model, nodes = make_model()
+    rows = np.random.default_rng(5).normal(size=(32, 5)).astype(np.float32)
+    config = {"model": {"arch": "sent2vec", "sent2vec": {"word_ngrams": longest}}}
+    own = Embeddings(
+        WORDS, model.input_vectors, model.output_vectors, model.counts, config=config, word_ngram_rows=rows
+    )
+    questions = make_questions()
+    found = complete(own, questions, split, log_probabilities(own, "ns", None), "sent2vec")
+    for question, scores in zip(questions, found.scores, strict=True):
+        summed, count = np.zeros(5), 0
+        for side in (question.before, question.after):
+            known = np.array([ROW[word] for word in side.split() if word in ROW], np.int32)
+            for length in range(1, longest + 1):
+                for start in range(len(known) - length + 1):
+                    run = known[start : start + length]
+                    summed += model.input_vectors[run[0]] if length == 1 else rows[ngram_bucket(run, 32)]
+                    count += 1
+        row = ROW[question.candidates[0]]
+        wanted = plain_log_probability(model, nodes, "ns", summed / count, row)
+        assert scores[0] == pytest.approx(wanted, rel=1e-5)
 
 
 def test_a_model_of_hierarchical_softmax_brings_its_nodes(tmp_path: Path) -> None:

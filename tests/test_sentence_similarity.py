@@ -63,6 +63,19 @@ def test_vectors_and_correlations_are_those_of_plain_loops_and_scipy() -> None:
     assert found.known.all()
 
 
+def test_a_model_of_sent2vec_has_its_own_way_beside_the_others() -> None:
+    model, pairs = make_model(), make_pairs()
+    rows = np.random.default_rng(5).normal(size=(64, model.dim)).astype(np.float32)
+    config = {"model": {"arch": "sent2vec", "sent2vec": {"word_ngrams": 2}}}
+    own = Embeddings(WORDS, model.input_vectors, counts=model.counts, config=config, word_ngram_rows=rows)
+    found = compare_sentences(model, pairs, split, WORDLAB, own)
+    assert list(found.cosines) == ["average", "sif", "sent2vec"]
+    first, second = (own.sentence_vectors([pair[side].split() for pair in pairs]) for side in (0, 1))
+    wanted = [1 - cosine_distance(a, b) for a, b in zip(first.astype(float), second.astype(float), strict=True)]
+    assert found.cosines["sent2vec"] == pytest.approx(np.array(wanted), abs=1e-6)
+    assert found.correlations["sent2vec"] != found.correlations["average"]
+
+
 def test_sentences_of_sif_have_nothing_along_their_first_component() -> None:
     model = make_model()
     sentences = split([pair.first for pair in make_pairs()])

@@ -6,6 +6,7 @@ negative sampling, which came later; here it is the logarithm of the probability
 
     skip-gram   score(w) = sum over the sentence's other words c of log p(c | w)
     CBOW        score(w) = log p(w | mean of the input vectors of all other words); not in the paper, by analogy
+    sent2vec    the same, with the n-grams of the words before the blank and of those after it in the mean
 
     ns          log p(c | w) = log σ(u_c · v_w): that the pair is from the text and not noise. The noise words of
                 training play no part, they would be the same for all five but for chance
@@ -85,26 +86,35 @@ def complete(
     scores = np.full((count, len(LETTERS)), -np.inf)
     for number in range(count):
         first = number * (2 + len(LETTERS))
-        context = np.concatenate(bags[first : first + 2])
+        sides = bags[first : first + 2]
         candidates = [
             bag if 0 < len(bag) == len(found) else None
             for bag, found in zip(bags[first + 2 : first + 7], words[first + 2 : first + 7], strict=True)
         ]
-        if not len(context):
+        if not sum(map(len, sides)):
             continue
+        mean = None if arch == "skipgram" else _context_vector(model, sides)
         for place, bag in enumerate(candidates):
-            if bag is not None:
-                scores[number, place] = _score(model, context, bag, probabilities, arch)
+            if bag is None:
+                continue
+            if mean is None:
+                context, inputs = np.concatenate(sides), model.input_vectors[bag].astype(np.float64)
+                scores[number, place] = np.mean([probabilities(vector, context).sum() for vector in inputs])
+            else:
+                scores[number, place] = probabilities(mean, bag).mean()
     return Completed(questions, scores)
 
 
-def _score(
-    model: Embeddings, context: NDArray[np.int64], bag: NDArray[np.int64], probabilities: LogProbabilities, arch: str
-) -> float:
-    vectors = model.input_vectors
-    if arch == "skipgram":
-        return float(np.mean([probabilities(vectors[row].astype(np.float64), context).sum() for row in bag]))
-    return float(probabilities(vectors[context].mean(axis=0, dtype=np.float64), bag).mean())
+def _context_vector(model: Embeddings, sides: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
+    """Mean of the rows of all words on both sides and, where the model has them, of their n-grams; shape (D,)."""
+    if model.word_ngram_rows is None:
+        mean: NDArray[np.float64] = model.input_vectors[np.concatenate(sides)].mean(axis=0, dtype=np.float64)
+        return mean
+    assert model.config is not None  # a model folder says how it was trained
+    longest = model.config["model"]["sent2vec"]["word_ngrams"]
+    weights = [sum(max(0, len(side) - n) for n in range(longest)) for side in sides]  # a side's words and n-grams
+    vectors = model.sentence_vectors([[model.index[row] for row in side.tolist()] for side in sides])
+    return np.average(vectors.astype(np.float64), axis=0, weights=weights)
 
 
 def log_probabilities(model: Embeddings, objective: str, nodes: NDArray[np.float32] | None) -> LogProbabilities:

@@ -56,7 +56,8 @@ def evaluate_sentences(model: SentenceModel, sets: EvaluationSets, rules: Rules,
     for row, items in sets.present.items():
         name = score_name(row)
         if isinstance(items[0], SentencePair):
-            pairs = compare_sentences(model.vectors, items, model.words_of, rules)  # type: ignore[arg-type]
+            own = model.predictor if model.arch == "sent2vec" else None
+            pairs = compare_sentences(model.vectors, items, model.words_of, rules, own)  # type: ignore[arg-type]
             _add_pairs(evaluation, name, pairs)
             evaluation.details[row] = pairs
         elif isinstance(items[0], Completion):

@@ -5,6 +5,7 @@ A sentence's vector is made of the vectors of its known words, in one of these w
     average   their mean
     sif       their mean with weights a / (a + p(w)), p(w) the word's share of the corpus, and of that the part along
               the first principal component of all sentences of the set taken off (Arora et al. 2017, algorithm 1)
+    sent2vec  of models of that arch alone: what they were trained to make, the mean of words and word n-grams
 
 The component is the eigenvector of the largest eigenvalue of the sum of v v^T, in float64 and not centred, as in the
 authors' program; its sign does not matter, since what is taken off is u u^T v.
@@ -56,17 +57,22 @@ def compare_sentences(
     pairs: Sequence[SentencePair],
     words_of: Callable[[Sequence[str]], list[list[str]]],
     rules: Rules,
+    sent2vec: Embeddings | None = None,
 ) -> SentenceCosines:
     """Cosines of all pairs by every way there is for the model, and their correlations with the human scores.
 
     model: with counts.   words_of: texts -> words (`sentence_tokens`).
+    sent2vec: the model as it was trained, where its arch is that.
     """
     sentences = words_of([pair.first for pair in pairs] + [pair.second for pair in pairs])
     bags = known_rows(model, sentences)
     empty = np.array([len(bag) == 0 for bag in bags])
     scores = np.array([pair.score for pair in pairs])
     cosines = {}
-    for way, vectors in sentence_vectors(model, sentences, bags).items():
+    ways = sentence_vectors(model, sentences, bags)
+    if sent2vec is not None:
+        ways["sent2vec"] = sent2vec.sentence_vectors(sentences).astype(np.float64)
+    for way, vectors in ways.items():
         found = cosines_of(vectors[: len(pairs)], vectors[len(pairs) :])
         found[empty[: len(pairs)] | empty[len(pairs) :]] = np.nan
         cosines[way] = found
