@@ -126,7 +126,14 @@ def location(place: str, target: str, content: bytes = TEXT, **fields: str | int
 
 def row(*locations: Location, kind: str = "corpus") -> Row:
     return Row(
-        name="some-row", kind=kind, language="en", licence="", description="", size_bytes=len(TEXT), locations=locations
+        name="some-row",
+        kind=kind,
+        language="en",
+        licence="",
+        description="",
+        size_bytes=len(TEXT),
+        needs=None,
+        locations=locations,
     )
 
 
