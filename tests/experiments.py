@@ -70,7 +70,8 @@ def evaluate_seeds(project: Path, seeds: tuple[int, ...]) -> None:
     """Run stage evaluate, in this process."""
     params = load_params(project / "params.yaml")
     for seed in seeds:
-        evaluate_model(seed, params.download.evaluation_sets, params.evaluate, project / "data", project / "metrics")
+        sets, folders = params.download.evaluation_sets, (project / "data", project / "metrics")
+        evaluate_model(seed, sets, params.evaluate, *folders, params.tokenize)
 
 
 def make_repository(folder: Path) -> dict[str, str]:

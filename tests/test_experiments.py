@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.experiments import make_repository, make_results, result_of
+from tests.experiments import evaluate_seeds, make_repository, make_results, result_of
+from tests.helpers import CONFIG
+from tests.project import make_project
+from tests.test_stage_evaluate import with_sentences
 from wordlab import cli
 from wordlab.artifacts import write_json
 from wordlab.comparability import answers_for, comparable, questions_of, rules_of
@@ -198,6 +201,31 @@ def test_all_experiments_make_a_table_of_a_line_for_each_model(
         git("stash", "pop", "-q")
 
 
+def test_a_project_may_be_a_folder_of_a_repository(built: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    """`dvc init --subdir`: git's paths begin at the repository, DVC's at the project."""
+    project, environment = built
+    inner = tmp_path / "inner"
+    shutil.copytree(project, inner, ignore=shutil.ignore_patterns(".git", ".dvc"))
+    commands = ("git init -q ..", "dvc init -q --subdir", "dvc commit -fq", "git add .", "git commit -qm base")
+    for command in commands:
+        subprocess.run(command.split(), cwd=inner, env=environment, check=True, capture_output=True)
+    found = open_experiment("HEAD", inner)
+    assert found.seeds == (1, 2, 3, 4) and found.answers(4, "men").questions[0] == ("king", "queen", "9")
+
+
+def test_answers_to_sentences_give_their_scores_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(make_project(tmp_path, seeds=(1,)))
+    with_sentences(tmp_path)
+    evaluate_seeds(tmp_path, (1,))
+    found = open_experiment(".")
+    sentences = [score for score in found.first["scores"] if score.startswith(("stsbenchmark", "msr"))]
+    assert len(sentences) == 5
+    for score in sentences:
+        file = answers_for(found, score, 1)
+        graded = file and file.graded(score)
+        assert graded is not None and reproduces(graded, found.values(score)[1])
+
+
 # ---- folders
 
 
@@ -232,6 +260,8 @@ def test_listed_seeds_without_results_are_named(tmp_path: Path) -> None:
         (json.dumps(result_of(1, {})), "is no result of stage evaluate."),
         (json.dumps(result_of(1, {"men": 0.1}, config={})), "is no result of stage evaluate."),
         (json.dumps(result_of(1, {"men": 0.1}, scores={"men": 0.1})), "score 'men' has no value and unit."),
+        (json.dumps(result_of(1, {"men": 0.1}, config={**CONFIG, "evaluate": 1})), "is no result of stage evaluate."),
+        (json.dumps(result_of(1, {"men": 0.1}, arch="\ud800")), "seed-1.json is damaged: it holds what is no text."),
     ],
 )
 def test_what_is_no_result_is_refused(tmp_path: Path, content: str, told: str) -> None:
@@ -244,11 +274,12 @@ def test_what_is_no_result_is_refused(tmp_path: Path, content: str, told: str) -
 
 def test_a_value_that_is_no_number_is_none(tmp_path: Path) -> None:
     result = result_of(1, {"men": 0.1, "rg65": None})
-    result["scores"]["men"]["value"] = float("nan")
     (tmp_path / "metrics").mkdir()
-    (tmp_path / "metrics" / "seed-1.json").write_text(json.dumps(result))
-    found = open_experiment(".", tmp_path)
-    assert found.values("men") == found.values("rg65") == found.values("nothing") == {}
+    for value in ("NaN", "1e999", "-Infinity", "true", '"1"', "9" * 400, "null"):
+        text = json.dumps(result).replace('"value": 0.1', f'"value": {value}')
+        (tmp_path / "metrics" / "seed-1.json").write_text(text)
+        found = open_experiment(".", tmp_path)
+        assert found.values("men") == found.values("rg65") == found.values("nothing") == {}
 
 
 def test_seeds_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
@@ -261,7 +292,7 @@ def test_seeds_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
         open_experiment(".", tmp_path)
 
 
-@pytest.mark.parametrize("text", ["[1, 2]", "seeds: [1\n"])
+@pytest.mark.parametrize("text", ["[1, 2]", "seeds: [1\n", "1: 2\n", 'a: "\\ud800"\n'])
 def test_parameters_that_are_none_are_told(tmp_path: Path, text: str) -> None:
     make_results(tmp_path, {1: {"men": 0.5}})
     (tmp_path / "params.yaml").write_text(text)

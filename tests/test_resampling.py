@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from wordlab.differences import paired_difference
-from wordlab.question_answers import Average, RankCorrelation, weighted_ranks
+from wordlab.question_answers import Average, Correlation, weighted_ranks
 from wordlab.resampling import question_interval, resampled_scores
 
 
@@ -46,12 +46,20 @@ def test_a_resampled_correlation_is_that_of_the_pairs_written_out() -> None:
     draw = np.random.default_rng(1)
     human, cosine = draw.integers(0, 9, 30).astype(float), draw.normal(size=30).round(1)
     cosine[[3, 7]] = np.nan
-    answers, weights = RankCorrelation(human, cosine), draw.integers(0, 4, (20, 30))
+    answers, weights = Correlation(human, cosine), draw.integers(0, 4, (20, 30))
     known = ~np.isnan(cosine)
     for row, found in zip(weights, answers.weighted_scores(weights.astype(float)), strict=True):
         pairs = (np.repeat(column[known], row[known]) for column in (human, cosine))
         assert found == pytest.approx(scipy.stats.spearmanr(*pairs).statistic)
     assert answers.score() == pytest.approx(scipy.stats.spearmanr(human[known], cosine[known]).statistic)
+
+
+def test_a_resampled_product_moment_is_that_of_the_pairs_written_out() -> None:
+    draw = np.random.default_rng(2)
+    human, cosine, weights = draw.normal(size=25), draw.normal(size=25), draw.integers(0, 4, (20, 25))
+    answers = Correlation(human, cosine, by_rank=False)
+    for row, found in zip(weights, answers.weighted_scores(weights.astype(float)), strict=True):
+        assert found == pytest.approx(scipy.stats.pearsonr(np.repeat(human, row), np.repeat(cosine, row)).statistic)
 
 
 def test_a_resampled_accuracy_counts_what_was_asked() -> None:
@@ -134,8 +142,8 @@ def test_an_interval_is_no_narrower_than_that_of_the_seeds() -> None:
 
 def test_too_few_answers_have_no_interval() -> None:
     known, unknown = (
-        RankCorrelation(np.arange(3.0), np.arange(3.0)),
-        RankCorrelation(np.arange(3.0), np.full(3, np.nan)),
+        Correlation(np.arange(3.0), np.arange(3.0)),
+        Correlation(np.arange(3.0), np.full(3, np.nan)),
     )
     assert question_interval([known], [unknown], paired=True) is None
     assert question_interval([known], [known], paired=True) is None, "a resample may hold one pair three times"

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from wordlab.errors import ArtifactError, ConfigError
+from wordlab.errors import ArtifactError
 from wordlab.evaluation import score_name
 from wordlab.experiments import AGAIN, Experiment
 from wordlab.question_answers import AnswerFile
@@ -27,8 +27,6 @@ SAID_IN_WORDS = ("rules", "vocabulary", "vectors")
 """Of the evaluator's description, what repeats keys of `evaluate`."""
 CHANGE_NO_SCORE = ("seeds", "run.", "report.", *(f"evaluate.{key}" for key in SHOWS_ONLY))
 """Beginnings of parameters that are not told as differences."""
-MOST_VALUES = 5000
-"""Of a file of parameters; a few lines can describe billions through aliases."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +74,17 @@ def _rules(base: Experiment, other: Experiment) -> tuple[list[str], list[str]]:
             unlike_analogies.append(f"evaluate.{key} is {shown(a)} and {shown(b)}")
         elif key not in (*SHOWS_ONLY, *ABOUT_THE_MODEL):
             unlike.append(f"evaluate.{key} is {shown(a)} and {shown(b)}")
-    for key, a, b in _differences(base.first["evaluator"], other.first["evaluator"]):
+    for key, a, b in (*_differences(base.first["evaluator"], other.first["evaluator"]), *_of_sentences(base, other)):
         if key not in SAID_IN_WORDS and not unlike:
             unlike.append(f"the evaluators' rules differ in {key}: {shown(a)} and {shown(b)}")
     return unlike, unlike_analogies
+
+
+def _of_sentences(base: Experiment, other: Experiment) -> Iterator[tuple[str, Any, Any]]:
+    """Differences of the rules for sentences, where both were scored on some."""
+    ours, theirs = (one.first.get("sentence_evaluator") for one in (base, other))
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        yield from _differences(ours, theirs)
 
 
 def rules_of(experiment: Experiment) -> Rules:
@@ -147,7 +152,7 @@ def parameters(experiment: Experiment) -> dict[str, Any]:
 
 
 def flat(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}. Raises ConfigError if there are more than MOST_VALUES."""
+    """{"a": {"b": 1}} -> {"a.b": 1}, sorted."""
     found: dict[str, Any] = {}
     pending = [("", tree)]
     while pending:
@@ -157,8 +162,6 @@ def flat(tree: Mapping[str, Any]) -> dict[str, Any]:
                 pending.append((f"{prefix}{key}.", value))
             else:
                 found[f"{prefix}{key}"] = value
-        if len(found) + len(pending) > MOST_VALUES:
-            raise ConfigError(f"there are more than {MOST_VALUES} parameters, which no experiment has.")
     return dict(sorted(found.items()))
 
 
@@ -188,7 +191,7 @@ def _remarks(base: Experiment, other: Experiment, scores: list[str]) -> Iterator
     unlike = []
     for score in scores:
         a, b = (one.first["scores"][score].get("coverage") for one in (base, other))
-        if isinstance(a, int | float) and isinstance(b, int | float) and abs(a - b) >= 1:
+        if a is not None and b is not None and abs(a - b) >= 1:
             unlike.append(f"{score} {a:.1f} % and {b:.1f} %")
     if unlike:
         yield f"They know different parts of the sets and were not asked quite the same questions: {'; '.join(unlike)}"

@@ -23,13 +23,22 @@ from wordlab.question_answers import AnswerFile, read_answers
 from wordlab.result_sources import CommitSource, Source, folder_source, holds_results
 from wordlab.results import require_alike
 from wordlab.revisions import Revision, find_revision, unknown_revision
-from wordlab.yaml_file import parse_yaml, shown
+from wordlab.yaml_file import is_text, parse_yaml, shown
 
 WORKSPACE = "workspace"
 NEEDED = {"seed": int, "scores": dict, "sections": dict, "absent": dict, "config": dict, "evaluator": dict}
 """What results must hold to be compared, and as what."""
-DESCRIBED = {"model": ("arch", "objective", "dim", "window"), "train": ("epochs",)}
+DESCRIBED: dict[str, dict[str, type]] = {
+    "model": {"arch": str, "objective": str, "dim": int, "window": int},
+    "train": {"epochs": int},
+    "evaluate": {},
+}
 """What a model's configuration must say for an experiment to be named by it."""
+SUBWORDS = {"units", "min_n", "max_n"}
+MOST_VALUES = 5000
+"""Of a file of parameters."""
+LARGEST = 1e9
+"""No score is larger."""
 AGAIN = "Bring it up to date with: dvc repro"
 
 
@@ -155,7 +164,7 @@ def _params(source: Source) -> Mapping[str, Any]:
     if data is None:
         return {}
     tree = parse_yaml(data, f"{source.place}params.yaml", "Compare another revision.")
-    if not isinstance(tree, dict):
+    if not isinstance(tree, dict) or not _is_plain(tree, MOST_VALUES):
         raise ConfigError(f"{source.place}params.yaml holds {shown(tree)}, not sections of parameters.")
     return tree
 
@@ -166,14 +175,43 @@ def _json(source: Source, path: str) -> Any:
 
 
 def _parsed(data: bytes, where: str) -> Any:
+    """Values of JSON; what is no finite number is none."""
     try:
-        return json.loads(data)
+        tree = json.loads(data, parse_constant=lambda _: None, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{where} is damaged: {error}. {AGAIN}") from None
+    if not _is_plain(tree):
+        raise ArtifactError(f"{where} is damaged: it holds what is no text. {AGAIN}")
+    return tree
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+def _is_plain(tree: object, most: float = math.inf) -> bool:
+    """Whether a tree has no more values than `most`, names as keys, and strings that can be written.
+
+    It stops at `most`: a few lines of YAML can describe billions through aliases.
+    """
+    pending, seen = [tree], 0
+    while pending and seen <= most:
+        value = pending.pop()
+        seen += 1
+        if isinstance(value, dict):
+            pending += [*value, *value.values()]
+            if not all(isinstance(key, str) for key in value):
+                return False
+        elif isinstance(value, list | tuple | set):
+            pending += value
+        elif isinstance(value, str) and not is_text(value):
+            return False
+    return seen <= most
 
 
 def _checked(result: Any, seed: int, where: str) -> dict[str, Any]:
-    """One seed's results. A value that is no finite number is none. Raises ArtifactError if they are none."""
+    """One seed's results. A value that is no number is none. Raises ArtifactError if they are none."""
     good = isinstance(result, dict) and all(isinstance(result.get(key), kind) for key, kind in NEEDED.items())
     if not good or not isinstance(result.get("fingerprints"), dict) or not result["scores"] or not _says_what(result):
         raise ArtifactError(f"{where} is damaged: it is no result of stage evaluate. {AGAIN}")
@@ -182,15 +220,23 @@ def _checked(result: Any, seed: int, where: str) -> dict[str, Any]:
     for name, score in result["scores"].items():
         if not isinstance(score, dict) or not isinstance(score.get("unit"), str) or "value" not in score:
             raise ArtifactError(f"{where} is damaged: score {shown(name)} has no value and unit. {AGAIN}")
-        value = score["value"]
-        finite = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        score["value"] = float(value) if finite else None
+        for key in ("value", "coverage"):
+            score[key] = _number(score.get(key))
     return result
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) >= LARGEST:
+        return None
+    return float(value)
 
 
 def _says_what(result: dict[str, Any]) -> bool:
     """Whether the configuration has what describes an experiment."""
-    sections = {name: result["config"].get(name) for name in DESCRIBED}
-    return all(
-        isinstance(sections[name], dict) and sections[name].keys() >= {*keys} for name, keys in DESCRIBED.items()
-    )
+    config = result["config"]
+    for name, keys in DESCRIBED.items():
+        section = config.get(name, {})
+        if not isinstance(section, dict) or not all(isinstance(section.get(key), kind) for key, kind in keys.items()):
+            return False
+    subwords = config["model"].get("subwords")
+    return subwords is None or (isinstance(subwords, dict) and subwords.keys() >= SUBWORDS)

@@ -1,7 +1,8 @@
 """What models said to each question of a set: data/evaluate/seed-N/<set>.tsv, read and graded again.
 
 A file has one line a question under a header (`evaluation.detail_lines`). Analogies have columns `asked` and, for each
-method, `<method>_correct`; pairs have `human` and `cosine`. A score is graded from the answers anew and must come to
+method, `<method>_correct`; pairs have `human` and `cosine`, those of sentences a column for each way to make their
+vectors; sentences to complete have `correct`. A score is graded from the answers anew and must come to
 what metrics/seed-N.json says: then its resamples mean the same thing.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -23,10 +24,13 @@ from wordlab.rules import WORDLAB, Rules
 
 TOLERANCE = 2e-4
 """Part of a score by which answers may miss it: cosines stand in the files with six decimals."""
-NUMBERS = ("human", "cosine", "asked", "distance")
 ANALOGY_COLUMNS = {"section", "asked"}
-ASKED_COLUMNS = ("section", "a", "b", "c", "expected", "word1", "word2", "human")
+ASKED_COLUMNS = ("section", "a", "b", "c", "expected", "word1", "word2", "sentence1", "sentence2", "id", "human")
 """Columns that say what was asked, and not what was answered."""
+PEARSON = "_pearson"
+"""Ending of scores that are Pearson's r."""
+_NO_SIZE = 1e-12
+"""A spread that is rounding, of values that are all alike."""
 
 
 class Graded(Protocol):
@@ -68,13 +72,15 @@ class Average:
 
 
 @dataclass(frozen=True, eq=False)
-class RankCorrelation:
-    """Pairs with a human score and a cosine: Spearman's ρ over those whose words are known."""
+class Correlation:
+    """Pairs with a human score and a cosine: Spearman's ρ or Pearson's r over those that are known."""
 
     human: NDArray[np.float64]
     """Shape (P,)."""
     cosine: NDArray[np.float64]
-    """Shape (P,); NaN where a word is unknown."""
+    """Shape (P,); NaN where a pair is unknown."""
+    by_rank: bool = True
+    """Spearman's."""
 
     def __len__(self) -> int:
         return len(self.human)
@@ -86,13 +92,18 @@ class RankCorrelation:
     def weighted_scores(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         known = ~np.isnan(self.cosine)
         weights = weights[:, known]
-        total = weights.sum(axis=1)
-        ranks = [weighted_ranks(values[known], weights) for values in (self.human, self.cosine)]
-        # the mean of ranks is (total + 1) / 2 whatever the ties
-        human, cosine = (rank - (total[:, None] + 1) / 2 for rank in ranks)
+        human, cosine = (self._centred(values[known], weights) for values in (self.human, self.cosine))
         joint = (weights * human * cosine).sum(axis=1)
         size = np.sqrt((weights * human**2).sum(axis=1) * (weights * cosine**2).sum(axis=1))
-        return np.divide(joint, size, out=np.full(len(weights), np.nan), where=size > 0)
+        return np.divide(joint, size, out=np.full(len(weights), np.nan), where=size > _NO_SIZE)
+
+    def _centred(self, values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Values or their ranks less their weighted mean, shape (B, P)."""
+        total = weights.sum(axis=1, keepdims=True)
+        if self.by_rank:
+            return weighted_ranks(values, weights) - (total + 1) / 2  # their mean, whatever the ties
+        mean = np.divide(weights @ values[:, None], total, out=np.zeros_like(total), where=total > 0)
+        return values - mean
 
 
 def weighted_ranks(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -117,20 +128,39 @@ class AnswerFile:
 
     row: str
     """Catalog row of the set, the file's name."""
+    where: str
+    """Place of the file, for messages."""
     questions: tuple[tuple[str, ...], ...]
     """What was asked, with the answer that is expected: equal sets have equal questions."""
     columns: Mapping[str, list[str]]
 
     def graded(self, score: str, rules: Rules = WORDLAB) -> Graded | None:
-        """The answers as the score of this name sees them; None if it is none of this set."""
-        base = score_name(self.row)
-        if not score.startswith(base):
+        """The answers as the score of this name sees them; None if it is none of this set.
+
+        Raises ArtifactError if they are damaged.
+        """
+        if not score.startswith(score_name(self.row)):
             return None
-        ending = score.removeprefix(base)
-        if {"human", "cosine"} <= self.columns.keys():
-            return None if ending else RankCorrelation(self._numbers("human"), self._numbers("cosine"))
-        if not self.columns.keys() >= ANALOGY_COLUMNS:
+        ending = score.removeprefix(score_name(self.row))
+        if "human" in self.columns:
+            return self._correlation(ending, rules)
+        if "correct" in self.columns:  # of sentences to complete, all count
+            everything = np.ones(len(self.questions), dtype=bool)
+            return None if ending else Average(everything, 100 * self._numbers("correct"))
+        return self._average(ending, rules) if self.columns.keys() >= ANALOGY_COLUMNS else None
+
+    def _correlation(self, ending: str, rules: Rules) -> Correlation | None:
+        """Of pairs of words, or of sentences: then the ending begins with the way in which their vectors are made."""
+        way = ending.removesuffix(PEARSON).removeprefix("_") or "cosine"
+        if way not in self.columns or way in ASKED_COLUMNS:
             return None
+        cosine = self._numbers(way)
+        if rules.unknown == "wrong":
+            cosine = np.nan_to_num(cosine, nan=0.0)
+        return Correlation(self._numbers("human"), cosine, by_rank=not ending.endswith(PEARSON))
+
+    def _average(self, ending: str, rules: Rules) -> Average | None:
+        """Of analogies: of all or one kind, by 3CosAdd or 3CosMul, or the mean distance."""
         kind, measure = _kind_and_measure(ending)
         column = "distance" if measure == "distance" else f"{measure}_correct"
         if column not in self.columns:
@@ -149,12 +179,16 @@ class AnswerFile:
         return np.array([kinds[section] == kind for section in sections])
 
     def _numbers(self, column: str) -> NDArray[np.float64]:
-        return _as_numbers(self.columns[column])
-
-
-def _as_numbers(texts: Sequence[str]) -> NDArray[np.float64]:
-    """Numbers, NaN for an empty text. Raises ValueError for a text that is none."""
-    return np.array([float(text) if text else np.nan for text in texts])
+        """A column as numbers, NaN where it is empty."""
+        texts = self.columns[column]
+        try:
+            numbers = np.array([float(text or "nan") for text in texts])
+            if not np.isfinite(numbers[[text != "" for text in texts]]).all():
+                raise ValueError("a number that is not finite")
+        except ValueError as error:
+            told = f"{column}: {str(error)[:300]}"
+            raise ArtifactError(f"{self.where} is damaged, column {told}. Run: dvc repro evaluate") from None
+        return numbers
 
 
 def _kind_and_measure(ending: str) -> tuple[str, str]:
@@ -175,13 +209,10 @@ def read_answers(row: str, data: bytes, where: str) -> AnswerFile:
         columns = {name: [line[place] for line in body] for place, name in enumerate(header)}
         if not body or any(len(line) != len(header) for line in body):
             raise ValueError("lines of different length, or none")
-        for name, values in columns.items():
-            if name in NUMBERS or name.endswith("_correct"):
-                _as_numbers(values)
     except (ValueError, IndexError, csv.Error) as error:
-        raise ArtifactError(f"{where} is damaged: {error}. Run: dvc repro evaluate") from None
+        raise ArtifactError(f"{where} is damaged: {str(error)[:300]}. Run: dvc repro evaluate") from None
     asked = [columns[name] for name in ASKED_COLUMNS if name in columns]
-    return AnswerFile(row, tuple(zip(*asked, strict=True)), columns)
+    return AnswerFile(row, where, tuple(zip(*asked, strict=True)), columns)
 
 
 def reproduces(graded: Graded, value: float) -> bool:

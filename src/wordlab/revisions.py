@@ -106,6 +106,7 @@ class CachedFiles:
     def __init__(self, root: Path, commit: str) -> None:
         self.root, self.commit = root, commit
         self._opened: Any = None
+        self._prefix = ""
 
     def read(self, path: str) -> bytes | None:
         """A file's bytes; None if DVC does not know it there, or neither its cache nor a remote holds it.
@@ -118,8 +119,10 @@ class CachedFiles:
 
         try:
             if self._opened is None:
-                self._opened = DVCFileSystem(str(self.root), rev=self.commit)
-            return bytes(self._opened.read_bytes(path))
+                # paths are then from git's root, where the project may be a folder (dvc init --subdir)
+                self._opened = DVCFileSystem(str(self.root), rev=self.commit, subrepos=True)
+                self._prefix = (_git(self.root, "rev-parse", "--show-prefix") or b"").decode().strip()
+            return bytes(self._opened.read_bytes(self._prefix + path))
         except (FileNotFoundError, DataIndexDirError):  # a file, or the list of a folder's files
             return None
         except (DvcException, OSError) as error:

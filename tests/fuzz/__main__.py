@@ -33,6 +33,7 @@ from tests.fuzz import (
     format_files,
     guided,
     packed_files,
+    result_files,
     text_files,
     value_files,
     vector_files,
@@ -46,7 +47,7 @@ READERS = {
     reader.name: reader
     for modules in (
         (vector_files, format_files, arrow_files, checkpoint_files),
-        (packed_files, text_files, value_files),
+        (packed_files, text_files, value_files, result_files),
     )
     for module in modules
     for reader in module.READERS
