@@ -43,7 +43,7 @@ SESSIONS = {
         SHOW,
     ],
     "compare": [
-        "dvc exp run --quiet --name cbow -S model.arch=cbow",
+        "dvc exp run --quiet --name cbow -S model.arch=cbow > /dev/null",
         "wordlab compare main cbow --scores google_analogy,wordsim353,simlex999,men",
     ],
 }

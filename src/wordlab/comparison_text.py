@@ -135,10 +135,11 @@ def _permutation(found: Permutation | None) -> str:
 
 def notes(found: Comparison) -> Iterator[str]:
     """How to read the numbers."""
-    yield "Differences are in points of accuracy, or in ρ; each interval is about its score alone."
+    yield "Differences are in points of accuracy, or in the score's own unit; each interval is about its score alone."
     yield f"p-values are of t tests; corrected for all {found.tests} of them (Holm), they decide what is said."
     yield "Effects are in standard deviations: d_z, of the paired differences, or Hedges' g."
-    if any(one.seeds_needed for pair in found.pairs for one in pair.scores):
+    told = [one.seeds_needed for pair in found.pairs for one in pair.scores if one.verdict in ("doubtful", "undecided")]
+    if any(told):
         yield f"So many seeds a side would show a difference of the size seen in {100 * POWER:.0f} of 100 cases."
     few = {one.base.seeds for pair in found.pairs for one in pair.scores if one.paired and one.t}
     if few and min(few) < LEAST_PAIRS:
