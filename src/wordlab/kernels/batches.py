@@ -159,9 +159,11 @@ def apply_updates(thread, team, rule, blocks, depth, mine):
     count = 0
     for k in range(blocks * team.updates.row.shape[1]):
         row = np.int64(rows[k])
+        if row < 0:
+            continue
         mine[count] = row << UPDATE_BITS | k
-        count += np.int64((row >= 0) & (_owner(row, mask, team.threads) == thread))
-        if 0 <= row < rule.bag_words:
+        count += np.int64(_owner(row, mask, team.threads) == thread)
+        if row < rule.bag_words:
             for b in range(rule.bag_start[row], rule.bag_start[row + 1]):
                 bag_row = np.int64(rule.bag_row[b])
                 mine[count] = bag_row << UPDATE_BITS | k

@@ -135,6 +135,14 @@ def axpy(scale, source, target, depth):
 
 
 @njit(inline="always")
+def scale_row(scale, source, target, depth):
+    """target = scale * source, for rows given by their addresses."""
+    factor = splat(np.float32(scale))
+    for k in range(0, depth, LANES):
+        store(factor * load(source, k), target, k)
+
+
+@njit(inline="always")
 def fill(number, target, count):
     """Write a number to `count` places, a multiple of 16."""
     vector = splat(np.float32(number))

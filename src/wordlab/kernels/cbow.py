@@ -17,6 +17,7 @@ from wordlab.kernels.blocks import (
     inside_window,
     noise_residuals,
     noise_updates,
+    scale_row,
     sum_bag,
     transpose_hidden,
     wrong,
@@ -104,8 +105,7 @@ def hidden_gradients(rule, scratch, targets, update):
         gradient, place = peek(scratch.gradient, left + j), update + 4 * depth * j
         hidden, target = scratch.hidden_LD + 4 * depth * (left + j), scratch.target_BD + 4 * depth * j
         axpy(gradient, target, scratch.hidden_gradient_LD + 4 * depth * (left + j), depth)
-        for k in range(0, depth, LANES):
-            store(splat(gradient) * load(hidden, k), place, k)
+        scale_row(gradient, hidden, place, depth)
 
 
 @inner

@@ -20,6 +20,7 @@ from wordlab.kernels.memory import (
     SoftmaxMemory,
     aligned_zeros,
     block_sizes,
+    block_tokens,
     input_entries,
     row_groups,
     sentence_update_rows,
@@ -80,7 +81,7 @@ class CpuEngine:
             window_edges=WINDOW_EDGES[model.window_edges],
             window=0 if sentences else model.window,
             negatives=float(model.negatives),
-            block_tokens=train.block_tokens,
+            block_tokens=block_tokens(model, train),
             block_negatives=0 if model.objective == "hs" else getattr(train.block_negatives, model.arch),
             hierarchical=model.objective == "hs",
             path_start=paths.start,
@@ -96,7 +97,7 @@ class CpuEngine:
             accept=accept,
             alias=alias,
             keep_threshold=keep_thresholds(tables.keep_probability),
-            batch_blocks=train.batch_tokens // train.block_tokens,
+            batch_blocks=train.batch_tokens // block_tokens(model, train),
             damping=np.float32(train.damping),
         )
         rows = (1, 1) if softmax else (self._rule.batch_blocks, size.update_rows)

@@ -125,9 +125,10 @@ class Scratch(NamedTuple):
     noise_norm: int
     """(N,) squared lengths of noise rows."""
     path_score: int
-    """Hierarchical CBOW: of one path, scores, then residuals."""
+    """Hierarchical CBOW: of all decisions of the block, scores, then residuals."""
     path_bend: int
-    path_weight: int
+    path_slot: Any
+    """int32 array: of all decisions, where the node stands among the block's nodes."""
     slot: Any
     """int32 array (V,), hierarchical softmax: where a node stands among the block's nodes; -1 where it does not."""
     node_low: Any

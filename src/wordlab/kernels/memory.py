@@ -16,6 +16,8 @@ from wordlab.subwords import Subwords
 
 SEGMENT_TOKENS = 1 << 18
 """Tokens of one segment, before subsampling. Windows are cut at its ends, which meets one window in many thousands."""
+TREE_BLOCK_TOKENS = 64
+"""Targets of a block of hierarchical CBOW: 128 are little faster, and leave few blocks for many threads."""
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray[Any, Any]:
@@ -59,13 +61,15 @@ class Memory:
             "target_norm",
         ):
             self.arrays[name] = aligned_zeros((size.columns,))
-        for name in ("path_score", "path_bend", "path_weight"):
-            self.arrays[name] = aligned_zeros((round_up(longest_path, LANES),))
+        decisions = round_up(size.targets * longest_path, LANES)
+        for name in ("path_score", "path_bend"):
+            self.arrays[name] = aligned_zeros((decisions,))
         self.arrays["own"][:] = np.arange(size.columns) - window
         self.scratch = Scratch(
             columns=size.columns,
             depth=size.depth,
             context_rows=size.context,
+            path_slot=np.zeros(decisions, np.int32),
             slot=np.full(nodes, -1, np.int32),
             node_low=np.zeros(size.noise if nodes else 0, np.int32),
             node_high=np.zeros(size.noise if nodes else 0, np.int32),
@@ -160,15 +164,29 @@ def row_groups(rows: int) -> int:
     return groups
 
 
+def block_tokens(model: ModelConfig, train: TrainConfig) -> int:
+    """Targets of a block: train.block_tokens, or a multiple of it where no noise words are shared and larger ones pay.
+
+    Hierarchical CBOW meets fewer different nodes for each target in a larger block, and adds fewer updates. What it
+    computes is the same but for rounding.
+    """
+    tokens = train.block_tokens
+    if model.arch == "cbow" and model.objective == "hs":
+        while 2 * tokens <= TREE_BLOCK_TOKENS and train.batch_tokens % (2 * tokens) == 0:
+            tokens *= 2
+    return tokens
+
+
 def block_sizes(model: ModelConfig, train: TrainConfig, vocab_size: int, longest_path: int) -> Sizes:
     """Sizes of a block's arrays. In hierarchical softmax there is room for every node that its paths could have."""
     if model.arch == "sent2vec":  # a block has whole sentences, and no windows
         most = max(train.block_tokens, longest_sentence(train))
         return sizes(0, most, train.block_negatives.sent2vec, model.dim)
-    words = train.block_tokens + (2 * model.window if model.arch == "skipgram" else 0)
+    targets = block_tokens(model, train)
+    words = targets + (2 * model.window if model.arch == "skipgram" else 0)
     nodes = min(max(vocab_size - 1, 1), words * longest_path)
     outputs = nodes + 2 * DENSE if model.objective == "hs" else getattr(train.block_negatives, model.arch)
-    return sizes(model.window, train.block_tokens, outputs, model.dim)
+    return sizes(model.window, targets, outputs, model.dim)
 
 
 def input_entries(model: ModelConfig, size: Sizes) -> int:
@@ -188,7 +206,7 @@ def memory_bytes(
     bags = subwords or Subwords.none(vocab_size)
     size = block_sizes(model, train, vocab_size, paths.longest if paths else 0)
     rows = 2 * vocab_size + 2 + len(bags.buckets) + model.word_ngram_rows
-    blocks = train.batch_tokens // train.block_tokens
+    blocks = train.batch_tokens // block_tokens(model, train)
     others = 24 * SEGMENT_TOKENS + 16 * (SEGMENT_TOKENS // train.block_tokens + 1)
     others += 20 * vocab_size + 8 * len(bags.row) + 8 * threads * blocks * input_entries(model, size) * bags.longest
     table = 4 * rows * size.depth + 64 * row_groups(rows)

@@ -21,6 +21,8 @@ from wordlab.kernels.blocks import (
     dot,
     draw_windows,
     fill,
+    inside_window,
+    scale_row,
     transpose_hidden,
     wrong,
 )
@@ -111,16 +113,18 @@ def _want_paths(tokens, start, targets, top, bottom, count, rule, scratch):
             high -= 1
         if low > high:
             continue
+        wanted = splat(np.float32(0))
         for k in range(begin, end):
             slot, count = _gather_node(rule.path_node[k], count, rule, scratch)
             scratch.node_low[slot] = min(scratch.node_low[slot], low)
             scratch.node_high[slot] = max(scratch.node_high[slot], high)
             weights = scratch.true_weight_NL if rule.path_code[k] == 0 else scratch.noise_weight_NL
             weights += 4 * columns * slot
-            for c in range(low, high + 1):
-                if _is_wanted(c, i, place, window, scratch):
-                    poke(peek(weights, c) + np.float32(1), weights, c)
-                    decisions += 1
+            for c in range(low, high + 1, LANES):
+                inside = inside_window(scratch, splat(place), c)
+                store(load(weights, c) + inside, weights, c)
+                wanted = wanted + inside
+        decisions += np.int64(lane_sum(wanted))
     while count % DENSE > 0:
         scratch.noise_id[count] = -1
         _clear_node(count, scratch)
@@ -145,16 +149,22 @@ def _span_tiles(count, scratch):
 
 @njit(inline="always")
 def _gather_node(node, count, rule, scratch):
-    """The node's place among the block's nodes, where it is put if need be; and the number of nodes after that."""
+    """The node's place among the block's nodes, where its row is put if need be; and the number of nodes after that."""
     slot = np.int64(scratch.slot[node])
     if slot < 0:
         slot, depth = count, scratch.depth
         count += 1
         scratch.slot[node], scratch.noise_id[slot] = slot, node
-        source = rule.table + 4 * depth * (rule.vocab_size + 1 + np.int64(node))
-        poke(copy_row(source, scratch.noise_ND + 4 * depth * slot, depth), scratch.noise_norm, slot)
+        norm = copy_row(_node_row(node, rule, depth), scratch.noise_ND + 4 * depth * slot, depth)
+        poke(norm, scratch.noise_norm, slot)
         _clear_node(slot, scratch)
     return slot, count
+
+
+@njit(inline="always")
+def _node_row(node, rule, depth):
+    """Address of a node's row in the table."""
+    return rule.table + 4 * depth * (rule.vocab_size + 1 + np.int64(node))
 
 
 @njit(inline="always")
@@ -209,53 +219,83 @@ def _decisions(rule, lr, scratch, count, curvature):
 def cbow_tree_pairs(tokens, start, targets, rule, lr, scratch, update, row, curvature):
     """CBOW: every bag against the path of its word. Fills hidden_gradient_LD and scratch.curvature.
 
+    Few bags of a block meet the same nodes, so these are read where they are. First all scores are taken, then all
+    residuals, then all steps: path by path, each would wait for the one before.
     update, row, curvature: where the nodes' part begins. Returns (sum of losses, decisions).
     """
-    left, depth = 2 * rule.window, scratch.depth
-    fill(0, scratch.curvature, scratch.columns)
-    count, decisions, loss = np.int64(0), np.int64(0), 0.0
-    for j in range(targets):
-        c = left + j
-        gradient = scratch.hidden_gradient_LD + 4 * depth * c
-        fill(0, gradient, depth)
-        if peek(scratch.pairs, c) == 0:
-            continue
-        word = tokens.word_id[start + j]
-        begin, length = rule.path_start[word], rule.path_start[word + 1] - rule.path_start[word]
-        hidden = scratch.hidden_LD + 4 * depth * c
-        for k in range(length):
-            known = count
-            slot, count = _gather_node(rule.path_node[begin + k], count, rule, scratch)
-            if count > known:
-                fill(0, update + 4 * depth * slot, depth)
-                row[slot], curvature[slot] = rule.vocab_size + 1 + rule.path_node[begin + k], 0
-            score = dot(hidden, scratch.noise_ND + 4 * depth * slot, depth)
-            poke(-score if rule.path_code[begin + k] == 0 else score, scratch.path_score, k)
-        loss += _path_residuals(lr, scratch, length)
-        squared_length, bent = dot(hidden, hidden, depth), np.float32(0)
-        for k in range(length):
-            slot = np.int64(scratch.slot[rule.path_node[begin + k]])
-            residual = peek(scratch.path_score, k)
-            residual = residual if rule.path_code[begin + k] == 0 else -residual
-            axpy(residual, scratch.noise_ND + 4 * depth * slot, gradient, depth)
-            axpy(residual, hidden, update + 4 * depth * slot, depth)
-            curvature[slot] += peek(scratch.path_bend, k) * squared_length
-            bent += peek(scratch.path_bend, k) * peek(scratch.noise_norm, slot)
-        poke(bent, scratch.curvature, c)
-        decisions += length
+    count, decisions = _path_scores(tokens, start, targets, rule, scratch, row, curvature)
+    loss = _path_residuals(lr, scratch, decisions)
+    _path_steps(tokens, start, targets, rule, scratch, update, curvature)
     _forget_nodes(scratch, count)
     return loss, np.float64(decisions)
 
 
 @inner
-def _path_residuals(lr, scratch, length):
-    """How wrong each score of a path is -> in place and path_bend; returns the loss."""
-    end = (length + LANES - 1) // LANES * LANES
-    for k in range(end):
-        poke(np.float32(k < length), scratch.path_weight, k)
+def _path_scores(tokens, start, targets, rule, scratch, row, curvature):
+    """Scores of all decisions -> path_score, negated where 0 is wanted, and their nodes -> path_slot.
+
+    Returns the number of nodes, and of decisions.
+    """
+    left, depth = 2 * rule.window, scratch.depth
+    count, decisions = np.int64(0), np.int64(0)
+    for j in range(targets):
+        if peek(scratch.pairs, left + j) == 0:
+            continue
+        hidden, word = scratch.hidden_LD + 4 * depth * (left + j), tokens.word_id[start + j]
+        for k in range(rule.path_start[word], rule.path_start[word + 1]):
+            node = rule.path_node[k]
+            source = _node_row(node, rule, depth)
+            if scratch.slot[node] < 0:
+                scratch.slot[node], scratch.noise_id[count] = count, node
+                row[count], curvature[count] = rule.vocab_size + 1 + node, 0
+                poke(dot(source, source, depth), scratch.noise_norm, count)
+                count += 1
+            score = dot(hidden, source, depth)
+            poke(-score if rule.path_code[k] == 0 else score, scratch.path_score, decisions)
+            scratch.path_slot[decisions] = scratch.slot[node]
+            decisions += 1
+    return count, decisions
+
+
+@inner
+def _path_steps(tokens, start, targets, rule, scratch, update, curvature):
+    """Residuals -> hidden_gradient_LD, the nodes' updates, and both curvatures."""
+    left, depth = 2 * rule.window, scratch.depth
+    place, known = np.int64(0), np.int64(0)
+    fill(0, scratch.curvature, scratch.columns)
+    for j in range(targets):
+        c = left + j
+        hidden, gradient = scratch.hidden_LD + 4 * depth * c, scratch.hidden_gradient_LD + 4 * depth * c
+        fill(0, gradient, depth)
+        if peek(scratch.pairs, c) == 0:
+            continue
+        word, squared_length, bent = tokens.word_id[start + j], dot(hidden, hidden, depth), np.float32(0)
+        for k in range(rule.path_start[word], rule.path_start[word + 1]):
+            slot = np.int64(scratch.path_slot[place])
+            residual, bend = peek(scratch.path_score, place), peek(scratch.path_bend, place)
+            residual = residual if rule.path_code[k] == 0 else -residual
+            axpy(residual, _node_row(rule.path_node[k], rule, depth), gradient, depth)
+            if slot == known:
+                known += 1
+                scale_row(residual, hidden, update + 4 * depth * slot, depth)
+            else:
+                axpy(residual, hidden, update + 4 * depth * slot, depth)
+            curvature[slot] += bend * squared_length
+            bent += bend * peek(scratch.noise_norm, slot)
+            place += 1
+        poke(bent, scratch.curvature, c)
+
+
+@inner
+def _path_residuals(lr, scratch, decisions):
+    """How wrong each score is -> in place and path_bend; returns the loss."""
+    fill(1, scratch.path_bend, (decisions + LANES - 1) // LANES * LANES)
+    for k in range(decisions, (decisions + LANES - 1) // LANES * LANES):
+        poke(np.float32(0), scratch.path_bend, k)
+        poke(np.float32(0), scratch.path_score, k)
     loss = splat(np.float32(0))
-    for k in range(0, end, LANES):
-        residual, bend, part = wrong(load(scratch.path_score, k), load(scratch.path_weight, k), splat(lr))
+    for k in range(0, decisions, LANES):
+        residual, bend, part = wrong(load(scratch.path_score, k), load(scratch.path_bend, k), splat(lr))
         store(residual, scratch.path_score, k)
         store(bend, scratch.path_bend, k)
         loss = loss + part
