@@ -135,6 +135,14 @@ def axpy(scale, source, target, depth):
 
 
 @njit(inline="always")
+def axpy_two(a, source_a, b, source_b, target, depth):
+    """target += a * source_a, then b * source_b, for rows given by their addresses."""
+    factor_a, factor_b = splat(np.float32(a)), splat(np.float32(b))
+    for k in range(0, depth, LANES):
+        store(fma(factor_b, load(source_b, k), fma(factor_a, load(source_a, k), load(target, k))), target, k)
+
+
+@njit(inline="always")
 def scale_row(scale, source, target, depth):
     """target = scale * source, for rows given by their addresses."""
     factor = splat(np.float32(scale))
@@ -157,6 +165,17 @@ def dot(a, b, depth):
     for k in range(0, depth, LANES):
         total = fma(load(a, k), load(b, k), total)
     return lane_sum(total)
+
+
+@njit(inline="always")
+def dot_two(a, b, c, depth):
+    """Products of a with b and of a with c, rows given by their addresses."""
+    first, second = splat(np.float32(0)), splat(np.float32(0))
+    for k in range(0, depth, LANES):
+        vector = load(a, k)
+        first = fma(vector, load(b, k), first)
+        second = fma(vector, load(c, k), second)
+    return lane_sum(first), lane_sum(second)
 
 
 @inner

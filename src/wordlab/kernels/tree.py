@@ -12,6 +12,7 @@ import numpy as np
 from wordlab.compiled import inner, njit
 from wordlab.kernels.blocks import (
     axpy,
+    axpy_two,
     band_product,
     copy_row,
     copy_word,
@@ -19,6 +20,7 @@ from wordlab.kernels.blocks import (
     dense_product,
     divide_by_bags,
     dot,
+    dot_two,
     draw_windows,
     fill,
     inside_window,
@@ -242,19 +244,31 @@ def _path_scores(tokens, start, targets, rule, scratch, row, curvature):
         if peek(scratch.pairs, left + j) == 0:
             continue
         hidden, word = scratch.hidden_LD + 4 * depth * (left + j), tokens.word_id[start + j]
-        for k in range(rule.path_start[word], rule.path_start[word + 1]):
+        begin, end = rule.path_start[word], rule.path_start[word + 1]
+        for k in range(begin, end):
             node = rule.path_node[k]
-            source = _node_row(node, rule, depth)
             if scratch.slot[node] < 0:
+                source = _node_row(node, rule, depth)
                 scratch.slot[node], scratch.noise_id[count] = count, node
                 row[count], curvature[count] = rule.vocab_size + 1 + node, 0
                 poke(dot(source, source, depth), scratch.noise_norm, count)
                 count += 1
-            score = dot(hidden, source, depth)
-            poke(-score if rule.path_code[k] == 0 else score, scratch.path_score, decisions)
-            scratch.path_slot[decisions] = scratch.slot[node]
-            decisions += 1
+            scratch.path_slot[decisions + k - begin] = scratch.slot[node]
+        for k in range(begin, end, 2):
+            other = min(k + 1, end - 1)  # the last of an odd number is scored twice
+            first, second = dot_two(
+                hidden, _node_row(rule.path_node[k], rule, depth), _node_row(rule.path_node[other], rule, depth), depth
+            )
+            poke(_unwanted(first, rule.path_code[k]), scratch.path_score, decisions + k - begin)
+            poke(_unwanted(second, rule.path_code[other]), scratch.path_score, decisions + other - begin)
+        decisions += end - begin
     return count, decisions
+
+
+@njit(inline="always")
+def _unwanted(number, code):
+    """A score as that of a noise word, or a residual the other way round: negated where branch 0 is wanted."""
+    return -number if code == 0 else number
 
 
 @inner
@@ -270,19 +284,29 @@ def _path_steps(tokens, start, targets, rule, scratch, update, curvature):
         if peek(scratch.pairs, c) == 0:
             continue
         word, squared_length, bent = tokens.word_id[start + j], dot(hidden, hidden, depth), np.float32(0)
-        for k in range(rule.path_start[word], rule.path_start[word + 1]):
-            slot = np.int64(scratch.path_slot[place])
-            residual, bend = peek(scratch.path_score, place), peek(scratch.path_bend, place)
-            residual = residual if rule.path_code[k] == 0 else -residual
-            axpy(residual, _node_row(rule.path_node[k], rule, depth), gradient, depth)
-            if slot == known:
-                known += 1
-                scale_row(residual, hidden, update + 4 * depth * slot, depth)
+        begin, end = rule.path_start[word], rule.path_start[word + 1]
+        for k in range(begin, end, 2):
+            nodes = min(end - k, 2)
+            for n in range(nodes):
+                slot, bend = np.int64(scratch.path_slot[place + n]), peek(scratch.path_bend, place + n)
+                residual = -_unwanted(peek(scratch.path_score, place + n), rule.path_code[k + n])
+                poke(residual, scratch.path_score, place + n)
+                if slot == known:
+                    known += 1
+                    scale_row(residual, hidden, update + 4 * depth * slot, depth)
+                else:
+                    axpy(residual, hidden, update + 4 * depth * slot, depth)
+                curvature[slot] += bend * squared_length
+                bent += bend * peek(scratch.noise_norm, slot)
+            source = _node_row(rule.path_node[k], rule, depth)
+            if nodes == 2:
+                axpy_two(
+                    peek(scratch.path_score, place), source,
+                    peek(scratch.path_score, place + 1), _node_row(rule.path_node[k + 1], rule, depth), gradient, depth,
+                )  # fmt: skip
             else:
-                axpy(residual, hidden, update + 4 * depth * slot, depth)
-            curvature[slot] += bend * squared_length
-            bent += bend * peek(scratch.noise_norm, slot)
-            place += 1
+                axpy(peek(scratch.path_score, place), source, gradient, depth)
+            place += nodes
         poke(bent, scratch.curvature, c)
 
 
