@@ -19,7 +19,15 @@ import numpy as np
 import torch
 
 from benchmarks.gpu_data import Tables
-from wordlab.config import BlockNegatives, LearningRates, ModelConfig, Sent2vecConfig, SubwordsConfig, TrainConfig
+from wordlab.config import (
+    BlockNegatives,
+    Damping,
+    LearningRates,
+    ModelConfig,
+    Sent2vecConfig,
+    SubwordsConfig,
+    TrainConfig,
+)
 from wordlab.torch_engine.engine import TorchEngine
 
 Method = tuple[str, str, str, str, str, int]
@@ -57,7 +65,8 @@ def configuration(
     lr = 0.02 if objective == "softmax" else 0.1  # more of it overshoots
     train = TrainConfig(
         epochs=2, lr=LearningRates(skipgram=lr, cbow=lr, sent2vec=lr), lr_floor=1e-4, block_tokens=32,
-        block_negatives=BlockNegatives(skipgram=40, cbow=40, sent2vec=40), batch_tokens=128, damping=0.5,
+        block_negatives=BlockNegatives(skipgram=40, cbow=40, sent2vec=40), batch_tokens=128,
+        damping=Damping(skipgram=0.5, cbow=0.5, sent2vec=0.5),
     )  # fmt: skip
     return model, train
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wordlab.config import BlockNegatives, LearningRates, ModelConfig, TrainConfig
+from wordlab.config import BlockNegatives, Damping, LearningRates, ModelConfig, TrainConfig
 from wordlab.errors import WordlabError
 from wordlab.sections import parse_section
 
@@ -64,9 +64,9 @@ class Bundle:
         return model
 
     def train(self, **changes: Any) -> TrainConfig:
-        """The pipeline's training parameters. lr, block_negatives: one number for all architectures."""
+        """The pipeline's training parameters. lr, block_negatives, damping: one number for all architectures."""
         values = {**self.content["train"], **changes}
-        for name, kind in (("lr", LearningRates), ("block_negatives", BlockNegatives)):
+        for name, kind in (("lr", LearningRates), ("block_negatives", BlockNegatives), ("damping", Damping)):
             if not isinstance(values[name], dict):
                 values[name] = dict.fromkeys((field.name for field in dataclasses.fields(kind)), values[name])
         known = {field.name for field in dataclasses.fields(TrainConfig)}

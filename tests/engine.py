@@ -27,7 +27,15 @@ from numpy.typing import NDArray
 from tests.sentence_rule import work_off
 from wordlab import sampling, training
 from wordlab.artifacts import write_manifest
-from wordlab.config import BlockNegatives, LearningRates, ModelConfig, Sent2vecConfig, SubwordsConfig, TrainConfig
+from wordlab.config import (
+    BlockNegatives,
+    Damping,
+    LearningRates,
+    ModelConfig,
+    Sent2vecConfig,
+    SubwordsConfig,
+    TrainConfig,
+)
 from wordlab.huffman import Paths
 from wordlab.kernels import reference, simd, threads
 from wordlab.kernels.cpu import CpuEngine
@@ -77,12 +85,13 @@ def word_of(word_id: int) -> str:
     return "aa" * (word_id % 4) + np.base_repr(word_id, 3)
 
 
-def train_config(lr: float = 0.1, block_negatives: int = 8, **changes: Any) -> TrainConfig:
-    """A training configuration with one learning rate and one number of noise words for all architectures."""
-    values = {"epochs": 1, "lr_floor": 1e-4, "block_tokens": 16, "batch_tokens": 64, "damping": 0.5}
+def train_config(lr: float = 0.1, block_negatives: int = 8, damping: float = 0.5, **changes: Any) -> TrainConfig:
+    """A training configuration with one learning rate, number of noise words, and damping for all architectures."""
+    values = {"epochs": 1, "lr_floor": 1e-4, "block_tokens": 16, "batch_tokens": 64}
     each = {
         "lr": LearningRates(skipgram=lr, cbow=lr, sent2vec=lr),
         "block_negatives": BlockNegatives(skipgram=block_negatives, cbow=block_negatives, sent2vec=block_negatives),
+        "damping": Damping(skipgram=damping, cbow=damping, sent2vec=damping),
     }
     return TrainConfig(**(values | each | changes))
 

@@ -97,11 +97,11 @@ def change_workspace(project: Path) -> None:
     """One seed more, and other vectors for all of them."""
     params = project / "params.yaml"
     text = params.read_text(encoding="utf-8").replace("seeds: [1, 2, 3]", "seeds: [1, 2, 3, 4]")
-    params.write_text(text.replace("damping: 0.45", "damping: 0.7"), encoding="utf-8")
+    params.write_text(text.replace("epochs: 5", "epochs: 7"), encoding="utf-8")
     shutil.rmtree(project / "data" / "train")
     for seed in (1, 2, 3, 4):
         model = project / "data" / "train" / f"seed-{seed}"
-        config = {**CONFIG, "train": {**CONFIG["train"], "damping": 0.7}}
+        config = {**CONFIG, "train": {**CONFIG["train"], "epochs": 7}}
         make_model_folder(model, WORDS, vectors_of(WORDS, seed + 50), seed, config)
         write_json(project / "metrics" / "run" / f"seed-{seed}.json", run_of(seed))
     evaluate_seeds(project, (1, 2, 3, 4))

@@ -18,13 +18,21 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SETTINGS = {"dim": 12, "epochs": 2, "damping": 4, "threads": 2, "device": "cpu"}
 """Of 20 words each has dozens of steps in a micro-batch: more damping than a usual corpus needs."""
+EACH_ARCH = ("damping",)
+"""Settings that params.yaml has for each architecture; given as one number for all."""
 
 
 def write_params(folder: Path, **changes: object) -> Path:
     """The repository's params.yaml with the settings above and `changes`; the names are unique in the file."""
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     for name, value in (SETTINGS | changes).items():
-        text, replaced = re.subn(rf"^( +{name}:) [^\s#]+", rf"\1 {value}", text, flags=re.MULTILINE)
+        if name in EACH_ARCH:
+            value = f"{{skipgram: {value}, cbow: {value}, sent2vec: {value}}}"
+            text, replaced = re.subn(
+                rf"^(  {name}:)[^\n]*\n(    [^\n]*\n)+", rf"\1 {value}\n", text, flags=re.MULTILINE
+            )
+        else:
+            text, replaced = re.subn(rf"^( +{name}:) [^\s#]+", rf"\1 {value}", text, flags=re.MULTILINE)
         assert replaced == 1, name
     (folder / "params.yaml").write_text(text, encoding="utf-8")
     return folder

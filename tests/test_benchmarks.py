@@ -363,7 +363,7 @@ def test_a_model_is_known_by_all_that_makes_it(pipeline: Path, tmp_path: Path, m
         return models.model_key(job, corpus.fingerprint)
 
     ours, gensim = key("ours"), key("gensim")
-    assert key("ours", damping=9.0) != ours and key("gensim", damping=9.0) == gensim
+    assert key("ours", batch_tokens=64) != ours and key("gensim", batch_tokens=64) == gensim
     assert key("ours", epochs=9) != ours and key("gensim", epochs=9) != gensim
     lr = dataclasses.replace(params.train.lr, skipgram=9.0)
     assert key("ours", lr=lr) == ours

@@ -77,7 +77,9 @@ def test_a_number_far_too_large_is_one_short_message(tmp_path: Path, key: str, v
     assert len(str(caught.value)) < 200
 
 
-@pytest.mark.parametrize("key", ["subsample_t", "damping", "lr_floor", "noise_power", "character_coverage", "lr.cbow"])
+@pytest.mark.parametrize(
+    "key", ["subsample_t", "damping.cbow", "lr_floor", "noise_power", "character_coverage", "lr.cbow"]
+)
 def test_no_number_is_too_large_to_be_refused(tmp_path: Path, key: str) -> None:
     for value in ("1" + "0" * 400, "1" + "0" * 5000, "1e400", ".inf", ".nan", "1e300"):
         with pytest.raises(ConfigError):

@@ -68,7 +68,7 @@ def test_a_loss_that_rises_from_pass_to_pass_is_told_and_then_stops(capsys: pyte
     assert "over the last pass of the corpus the loss was 1.2" in message and "times that before" in message
     for text in (shown.strip(), message):
         assert text.endswith(
-            "Lower train.lr.cbow or train.batch_tokens, or raise train.block_negatives.cbow or train.damping."
+            "Lower train.lr.cbow or train.batch_tokens, or raise train.block_negatives.cbow or train.damping.cbow."
         )
 
 

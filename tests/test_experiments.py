@@ -190,10 +190,10 @@ def test_all_experiments_make_a_table_of_a_line_for_each_model(
     for row in (rows[1], rows[8]):
         assert float(row["scores.men"]) == result["scores"]["men"]["value"] and row["scores.rare_words"] == ""
         assert row["coverage.men"] == "83.3333" and row["run.seconds"] == "12.0" and row["run.device"] == "cpu"
-        assert row["params.train.damping"] == "0.7" and row["params.run.threads"] == "0"
+        assert row["params.train.epochs"] == "7" and row["params.run.threads"] == "0"
         assert row["fingerprints.model"] == result["fingerprints"]["model"]
         assert json.loads(row["params.seeds"]) == [1, 2, 3, 4]
-    assert rows[4]["params.train.damping"] == "0.45" and len(rows[4]["revision"]) == 40 and rows[0]["revision"] == ""
+    assert rows[4]["params.train.epochs"] == "1" and len(rows[4]["revision"]) == 40 and rows[0]["revision"] == ""
     git("stash", "-q")
     try:
         assert [one.label for one in all_experiments()] == ["HEAD", "noisy"], "the workspace is what HEAD is"

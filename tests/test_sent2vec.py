@@ -273,7 +273,12 @@ def test_a_training_saves_rows_of_n_grams_and_how_text_was_tokenized(tmp_path: P
     params = load_params(ROOT / "params.yaml")
     own = Sent2vecConfig(word_ngrams=2, dropout=1, buckets=500)
     model = replace(params.model, arch="sent2vec", dim=8, sent2vec=own)
-    train = replace(params.train, epochs=6, lr=replace(params.train.lr, sent2vec=0.5), damping=2.0)
+    train = replace(
+        params.train,
+        epochs=6,
+        lr=replace(params.train.lr, sent2vec=0.5),
+        damping=replace(params.train.damping, sent2vec=2.0),
+    )
     engine, _ = train_model(data, model, train, 1, 2, show_progress=False)
     folder = tmp_path / "model"
     save_model(folder, engine, data, replace(params, model=model, train=train), 1)

@@ -167,11 +167,13 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     make_project(tmp_path, seeds=(1,), neighbors=("king",))
     shutil.rmtree(tmp_path / "data" / "train")
     write_data(tmp_path, topic_sentences(300), words=words)
-    settings = {"arch": "sent2vec", "dim": 8, "epochs": 2, "damping": 4, "device": "cpu", "threads": 1}
+    settings = {"arch": "sent2vec", "dim": 8, "epochs": 2, "device": "cpu", "threads": 1}
     text = (tmp_path / "params.yaml").read_text()
     for name, value in settings.items():
         text = re.sub(rf"^( +{name}:) [^\s#]+", rf"\1 {value}", text, flags=re.MULTILINE)
-    (tmp_path / "params.yaml").write_text(text.replace("buckets: 2000000", "buckets: 100"))
+    (tmp_path / "params.yaml").write_text(
+        text.replace("buckets: 2000000", "buckets: 100").replace("sent2vec: 0.2", "sent2vec: 4")
+    )
     monkeypatch.chdir(tmp_path)
     for stage, arguments in ((train, ["--seed", "1"]), (evaluate, ["--seed", "1"]), (report, [])):
         monkeypatch.setattr(sys, "argv", ["stage", *arguments])

@@ -34,7 +34,7 @@ from tests.torch_runs import needs_gpu
 from wordlab import training_run
 from wordlab.checkpoints import Checkpoints, hold_checkpoints
 from wordlab.claims import release
-from wordlab.config import CudaConfig, LearningRates
+from wordlab.config import CudaConfig, Damping, LearningRates
 from wordlab.divergence import DivergedError
 from wordlab.engine import Engine
 from wordlab.stage import StoppedError
@@ -260,7 +260,10 @@ def test_a_training_that_diverges_is_stopped_on_this_engine_too(
     """What is not finite would not survive fixed-point sums, and is found all the same."""
     plan = planned(data, monkeypatch, deterministic=deterministic)
     wild = dataclasses.replace(
-        plan.train, lr=LearningRates(skipgram=10.0, cbow=10.0, sent2vec=10.0), damping=0.0, lr_floor=1.0
+        plan.train,
+        lr=LearningRates(skipgram=10.0, cbow=10.0, sent2vec=10.0),
+        damping=Damping(skipgram=0, cbow=0, sent2vec=0),
+        lr_floor=1.0,
     )
     plan = dataclasses.replace(plan, train=wild)
     with pytest.raises(DivergedError, match=r"The training diverged: after [\d,]+ words the loss is .*Lower train.lr"):

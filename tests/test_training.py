@@ -200,7 +200,7 @@ def test_a_training_that_diverges_stops_and_says_what_to_lower(
     message = str(error.value)
     assert message.startswith("The training diverged: after ") and "nothing has 0.693" in message
     assert message.endswith(
-        f"Lower train.lr.{arch} or train.batch_tokens, or raise train.block_negatives.{arch} or train.damping."
+        f"Lower train.lr.{arch} or train.batch_tokens, or raise train.block_negatives.{arch} or train.damping.{arch}."
     )
 
 

@@ -222,6 +222,23 @@ class BlockNegatives:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Damping:
+    """Section `train.damping` of params.yaml: c for each architecture.
+
+    A row's summed step is divided by 1 + c * lr * curvature (docs/engine.md).
+    """
+
+    skipgram: float
+    cbow: float
+    sent2vec: float
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            _require(0 <= value <= 1_000_000, f"train.damping.{field.name}", value, "from 0 to 1000000")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Section `train` of params.yaml."""
 
@@ -234,8 +251,7 @@ class TrainConfig:
     block_negatives: BlockNegatives
     batch_tokens: int
     """Kept tokens in one micro-batch, all computed from the same rows (DESIGN 4.2)."""
-    damping: float
-    """c: a row's summed step is divided by 1 + c * lr * curvature."""
+    damping: Damping
 
     def __post_init__(self) -> None:
         _require(1 <= self.epochs <= 1_000_000, "train.epochs", self.epochs, "from 1 to 1000000")
@@ -244,7 +260,6 @@ class TrainConfig:
         fits = self.block_tokens <= self.batch_tokens <= 1 << 30 and self.batch_tokens % self.block_tokens == 0
         wanted = f"a multiple of train.block_tokens={self.block_tokens}, at most 2^30"
         _require(fits, "train.batch_tokens", self.batch_tokens, wanted)
-        _require(0 <= self.damping <= 1_000_000, "train.damping", self.damping, "from 0 to 1000000")
 
 
 @dataclass(frozen=True, kw_only=True)

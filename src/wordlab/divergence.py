@@ -129,11 +129,11 @@ class Watch:
     def _remedy(self) -> str:
         return (
             f"Lower train.lr.{self.arch} or train.batch_tokens, "
-            f"or raise train.block_negatives.{self.arch} or train.damping."
+            f"or raise train.block_negatives.{self.arch} or train.damping.{self.arch}."
         )
 
     def _too_little(self) -> str:
-        return f"Raise train.lr.{self.arch} or train.epochs, lower train.damping, or use more text."
+        return f"Raise train.lr.{self.arch} or train.epochs, lower train.damping.{self.arch}, or use more text."
 
 
 def _longest(vectors: NDArray[np.float32]) -> float:

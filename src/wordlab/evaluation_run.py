@@ -112,7 +112,7 @@ def _require_finite(embeddings: Embeddings, folder: Path, arch: str) -> None:
     if not np.isfinite(embeddings.input_vectors.sum(axis=1, dtype=np.float64)).all():
         raise ArtifactError(
             f"{folder} holds vectors that are not finite numbers: training diverged. "
-            f"Lower train.lr.{arch} or raise train.damping in params.yaml, then run: dvc repro"
+            f"Lower train.lr.{arch} or raise train.damping.{arch} in params.yaml, then run: dvc repro"
         )
 
 

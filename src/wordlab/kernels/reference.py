@@ -213,5 +213,5 @@ def train_batch(
                 bends[0][row] += share * bend_of_hidden
             predictions += pair.weight
     for table, step_of, bend_of in zip((input_vectors, output_vectors), steps, bends, strict=True):
-        table += step_of / (1.0 + train.damping * bend_of)[:, None]
+        table += step_of / (1.0 + getattr(train.damping, model.arch) * bend_of)[:, None]
     return loss, predictions
