@@ -87,6 +87,11 @@ def test_other_seeds_are_compared_by_their_means(folder: Path) -> None:
     assert "  not paired, since the seeds differ (Welch), 6 and 4 seeds" in as_text(found).splitlines()
 
 
+def test_as_many_seeds_are_no_pairs_where_they_are_others(folder: Path) -> None:
+    others = experiment(folder, "new", BETTER, seeds=range(4, 10))
+    assert not any(one.paired for one in only(compare([experiment(folder, "main", BASE), others])).scores)
+
+
 def test_a_seed_without_a_value_leaves_no_pairs(folder: Path) -> None:
     holes = {**BETTER, "men": (0.595, None, 0.596, 0.594, 0.593, 0.595)}
     analogy, men = only(compare([experiment(folder, "main", BASE), experiment(folder, "new", holes)])).scores
@@ -329,6 +334,8 @@ def test_a_difference_that_correction_makes_doubtful(folder: Path) -> None:
     ]
     found = compare([experiment(folder, "main", base), experiment(folder, "new", other)])
     one = only(found).scores[0]
+    assert one.effect is not None and found.tests == 8
+    assert one.seeds_needed == seeds_needed(one.effect, True, 0.05 / 8) != seeds_needed(one.effect, True, 0.05)
     assert one.verdict == "doubtful" and one.t and one.t.p and one.t.p <= 0.05 < (one.corrected_p or 0)
     assert re.fullmatch(
         r"set0: new seems to beat main by 0\.0057 \(95 % interval 0\.00\d\d to 0\.00\d\d\), which may be chance among "

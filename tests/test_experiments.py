@@ -213,6 +213,23 @@ def test_a_project_may_be_a_folder_of_a_repository(built: tuple[Path, dict[str, 
     assert found.seeds == (1, 2, 3, 4) and found.answers(4, "men").questions[0] == ("king", "queen", "9")
 
 
+@pytest.mark.parametrize(("rules", "unknown"), [("gensim", "wrong"), ("wordlab", "wrong"), ("word2vec", "skip")])
+def test_answers_by_other_rules_give_their_scores(tmp_path: Path, rules: str, unknown: str) -> None:
+    make_project(tmp_path, seeds=(1,))
+    params = tmp_path / "params.yaml"
+    text = params.read_text().replace("  rules: wordlab", f"  rules: {rules}")
+    params.write_text(text.replace("  unknown: skip", f"  unknown: {unknown}"))
+    evaluate_seeds(tmp_path, (1,))
+    found = open_experiment(".", tmp_path)
+    assert (rules_of(found).name, rules_of(found).unknown) == (rules, unknown)
+    for score, value in ((score, found.values(score).get(1)) for score in found.first["scores"]):
+        file = answers_for(found, score, 1)
+        graded = file and file.graded(score, rules_of(found))
+        assert graded is not None and (reproduces(graded, value) if value is not None else graded.score() is None), (
+            score
+        )
+
+
 def test_answers_to_sentences_give_their_scores_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(make_project(tmp_path, seeds=(1,)))
     with_sentences(tmp_path)

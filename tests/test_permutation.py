@@ -76,6 +76,12 @@ def test_many_seeds_are_sampled_and_agree_with_the_t_test() -> None:
     assert paired == sign_flips((ours - theirs).tolist())
 
 
+def test_a_sample_holds_what_was_observed() -> None:
+    """None of the arrangements that are drawn is as far from zero; p is not zero for that."""
+    found = sign_flips([1 + n / 100 for n in range(40)])
+    assert found is not None and found.p == found.least == 2 / (permutation.SAMPLE + 1)
+
+
 def test_a_sample_gives_the_exact_p_value_nearly(monkeypatch: pytest.MonkeyPatch) -> None:
     draw = np.random.default_rng(4)
     ours, theirs = draw.normal(0.6, 1, 9).tolist(), draw.normal(0, 1, 9).tolist()

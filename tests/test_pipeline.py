@@ -345,6 +345,12 @@ def test_an_experiment_in_a_temporary_copy_leaves_the_workspace_alone(project: P
     assert project.bytes_of_results() == before
     metrics = project.dvc("metrics", "diff", "base", "temporary", "--targets", "metrics/summary.json")
     assert "wordsim353.mean" in metrics
+    source = f"PYTHONPATH={project.root / 'src'}"
+    found = project.run("env", source, "python", "-m", "wordlab.cli", "compare", "base", "temporary", "--json")
+    pair = json.loads(found)["pairs"][0]
+    assert pair["changed"] == [{"parameter": "model.arch", "base": "skipgram", "other": "cbow"}]
+    assert pair["scores"] and all(one["no_questions"] == "" for one in pair["scores"]), "DVC's cache has the answers"
+    assert project.run("git", "status", "--porcelain") == ""
 
 
 QUEUED = (("skipgram", "2"), ("cbow", "2"), ("cbow", "1"))
