@@ -40,8 +40,10 @@ class Shared(NamedTuple):
     """(chunks, T) highest score"""
     total: int
     """(chunks, T) sum of e ** (score - most)"""
-    log_total: int
-    """(T,) logarithm of the sum of e ** score over all words"""
+    highest: int
+    """(T,) highest score of all words"""
+    share: int
+    """(T,) 1 / sum of e ** (score - highest) over all words; apart from `highest`, beside which it would be rounded"""
     gradient: int
     """(chunks, T, D) each chunk's part in the step of hidden"""
     curvature: int
@@ -183,7 +185,7 @@ def _list_predictions(tokens, start, stop, rule, shared):
 def _clear_column(c, shared):
     """A column after the last token predicts nothing; its scores are 0."""
     fill(0, shared.hidden_TD + 4 * shared.depth * c, shared.depth)
-    for numbers in (shared.pairs, shared.norm, shared.log_total):
+    for numbers in (shared.pairs, shared.norm, shared.highest, shared.share):
         poke(np.float32(0), numbers, c)
 
 
@@ -229,7 +231,7 @@ def _sum_chunk(thread, chunk, rule, shared):
 
 @inner
 def _combine(c, shared):
-    """The chunks' sums of one column -> log_total."""
+    """The chunks' sums of one column -> highest and share."""
     most = peek(shared.most, c)
     for chunk in range(1, shared.chunks):
         most = max(most, peek(shared.most, shared.columns * chunk + c))
@@ -237,7 +239,8 @@ def _combine(c, shared):
     for chunk in range(shared.chunks):
         place = shared.columns * chunk + c
         total += peek(shared.total, place) * np.exp(np.float64(peek(shared.most, place) - most))
-    poke(np.float32(most + np.log(total)), shared.log_total, c)
+    poke(most, shared.highest, c)
+    poke(np.float32(1 / total), shared.share, c)
 
 
 @inner
@@ -250,14 +253,16 @@ def _move_chunk(thread, chunk, lr, rule, shared):
     for p in range(shared.true_count[0]):
         r, c = shared.true_word[p] - first, shared.true_column[p]
         if 0 <= r < words:
-            loss += np.float64(peek(shared.log_total, c)) - np.float64(peek(scores, columns * r + c))
+            loss += np.float64(peek(shared.highest, c)) - np.float64(peek(scores, columns * r + c))
+            loss -= np.log(np.float64(peek(shared.share, c)))
     fill(0, curvature, columns)
     zero, one, rate = splat(np.float32(0)), splat(np.float32(1)), splat(lr)
     for r in range(words):
         row = rows + 4 * depth * r
         squared_length, total = splat(dot(row, row, depth)), zero
         for c in range(0, columns, LANES):
-            probability = exp_of_negative(load(scores, columns * r + c) - load(shared.log_total, c))
+            chance = exp_of_negative(load(scores, columns * r + c) - load(shared.highest, c))
+            probability = chance * load(shared.share, c)
             residual = rate * load(shared.pairs, c) * probability
             bend = residual * (one - probability)
             store(zero - residual, scores, columns * r + c)
