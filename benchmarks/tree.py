@@ -21,6 +21,7 @@ OTHER_FOLDERS = {
     "benchmarks/": "speed and quality against other programs; results as JSON that this page quotes",
     "data/, metrics/": "stage X writes data/X/; metrics are small files kept in git",
     "docs/": "the pages listed below",
+    "studies/": "experiments that answer a question together, one small file each",
     "tests/": "test_X.py tests X.py; test_pipeline.py runs all stages on a small text",
 }
 

@@ -531,3 +531,48 @@ def test_an_unwritable_output_is_told_of(refusing: Project, stage: str) -> None:
         blocked.unlink(missing_ok=True)
         folder.with_name("aside").rename(folder)
     assert f"error: {output.relative_to(refusing.root)} could not be written: " in text and "Traceback" not in text
+
+
+STUDY = """question: Which window?
+base: window5
+seeds: [1, 2]
+scores: [wordsim353]
+x: model.window
+params: {}
+arms: {}
+grid: {model.window: [5, 3]}
+"""
+
+
+def test_a_study_that_is_stopped_goes_on_and_what_is_done_is_not_repeated(project: Project, tmp_path: Path) -> None:
+    """From its file to its page. The first arm is what the project has run already, so it comes from DVC's cache."""
+    file, log = project.root / "studies/toy.yaml", tmp_path / "log.txt"
+    file.parent.mkdir()
+    file.write_text(STUDY)
+    own = dataclasses.replace(project, environment=project.environment | {"PYTHONPATH": str(project.root / "src")})
+    study = ("python", "-m", "wordlab.cli", "study", "run", "studies/toy.yaml")
+    with log.open("w") as output:
+        running = subprocess.Popen(study, cwd=project.root, env=own.environment, stdout=output, stderr=output)
+        wait_for("the second arm has begun", lambda: "toy, arm 2 of 2" in log.read_text(), 0.05)
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(60) == 128 + signal.SIGTERM
+    assert "Running stage 'train@1'" not in log.read_text() and "The same command goes on" in log.read_text()
+    assert [line.split()[0] for line in own.run(*study, "--dry-run").splitlines()] == ["done", "missing"]
+
+    said = own.run(*study)
+    assert "arm 1 of 2: window5 is there" in said and said.count("Ran experiment") == 1
+    files = [
+        project.root / name for name in ("studies/results/toy.json", "docs/studies/toy.md", "docs/studies/toy.svg")
+    ]
+    content = [path.read_bytes() for path in files]
+    tree = json.loads(content[0])
+    assert [arm["settings"]["model.window"] for arm in tree["arms"]] == [5, 3] and tree["remarks"] == []
+    assert tree["pairs"][0]["scores"][0]["questions"], "answers to single questions are found in DVC's cache"
+    assert project.run("git", "status", "--porcelain", "--untracked-files=no") == ""
+
+    said = own.run(*study)
+    assert "Ran experiment" not in said and [path.read_bytes() for path in files] == content
+    project.set("model.dim", 9)
+    assert "params.yaml differs from what is committed" in own.run(*study, status=1)
+    for folder in ("studies", "docs"):
+        shutil.rmtree(project.root / folder)

@@ -5,6 +5,7 @@
     wordlab results                        wordlab check
     wordlab doctor                         wordlab index
     wordlab compare main cbow              wordlab results --csv all.csv
+    wordlab study run FILE                 wordlab study show FILE
 
 Nothing heavy is imported before a command needs it, and models are memory-mapped, so an answer takes half a second.
 """
@@ -145,6 +146,15 @@ def compare(arguments: argparse.Namespace) -> None:
 
     scores = arguments.scores.split(",") if arguments.scores else None
     print_comparison(arguments.experiments, arguments.all_pairs, scores, arguments.form, arguments.plot)
+
+
+def study(arguments: argparse.Namespace) -> None:
+    """Run what is missing of a study, or show what came out."""
+    from wordlab import study_command
+
+    if arguments.action == "run":
+        return study_command.run(arguments.file, arguments.dry_run)
+    return study_command.show(arguments.file, arguments.plot)
 
 
 def check(_: argparse.Namespace) -> None:
@@ -327,6 +337,15 @@ def _parser() -> argparse.ArgumentParser:
     for form in ("markdown", "json"):
         forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, default="text")
     command.add_argument("--plot", type=Path, metavar="FILE", help="also draw the differences: .svg or .png")
+
+    command = add("study", study, "Experiments that answer a question together (docs/studies.md).", takes_model=False)
+    actions = command.add_subparsers(required=True, dest="action", metavar="ACTION")
+    action = actions.add_parser("run", help="run the experiments that are missing, then write result file and page")
+    action.add_argument("file", type=Path, metavar="FILE", help="the study, such as studies/architectures.yaml")
+    action.add_argument("--dry-run", action="store_true", help="only list which are done and which are missing")
+    action = actions.add_parser("show", help="print the results, and write page and figure from the result file")
+    action.add_argument("file", type=Path, metavar="FILE")
+    action.add_argument("--plot", type=Path, metavar="FIGURE", help="also draw the figure here: .svg or .png")
 
     add("check", check, "Whether params.yaml holds what it must, and no key that nothing reads.", takes_model=False)
     command = add(
