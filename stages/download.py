@@ -29,7 +29,7 @@ def main() -> None:
     with output_folder(DOWNLOAD) as folder:
         (folder / "corpus").mkdir()
         if own:
-            corpus = describe_own(own)
+            corpus = describe_own(own, params.download.corpus_format)
         else:
             corpus = fetch_corpus(fetcher, find_row(catalog, params.corpus, "corpus", "corpus"), folder / "corpus")
         write_manifest(folder / "corpus", "download", {"corpus": corpus})
@@ -39,7 +39,7 @@ def main() -> None:
         about = {key: corpus[key] for key in ("name", "language", "licence", "own")}
         write_manifest(folder, "download", {"corpus": about, "evaluation": evaluation})
         if own:
-            link_source(own)
+            link_source(own.path)
         else:
             mark_source(params.corpus)
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from wordlab.config import load_params
+from wordlab.corpus_format import recorded_format
 from wordlab.preflight import begin
 from wordlab.rawtext import corpus_files
 from wordlab.stage import run_stage, say, say_dropped
@@ -13,7 +14,7 @@ def main() -> None:
     params = load_params()
     begin("tokenize", params)
     files = [file.path for file in corpus_files()]
-    content = tokenize_corpus(files, params.tokenize, Path("data/tokenize"), params.run.workers)
+    content = tokenize_corpus(files, params.tokenize, Path("data/tokenize"), params.run.workers, recorded_format())
     say(f"{content['num_tokens']:,} tokens in {content['num_sentences']:,} sentences")
     say_dropped(content["dropped"])
 

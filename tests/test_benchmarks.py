@@ -51,7 +51,8 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with params.yaml and what download, tokenize, vocab and encode leave in data/."""
     folder = tmp_path_factory.mktemp("pipeline")
     head, _, rest = PARAMS.read_text(encoding="utf-8").partition("  evaluation_sets:")
-    text = f"{head}  evaluation_sets: {SETS}\n\ntokenize:{rest.partition('tokenize:')[2]}".replace("dim: 100", "dim: 8")
+    _, name, rest = rest.partition("  corpus_format:")
+    text = f"{head}  evaluation_sets: {SETS}\n{name}{rest}".replace("dim: 100", "dim: 8")
     (folder / "params.yaml").write_text(text, encoding="utf-8")
     params = load_params(folder / "params.yaml")
     data = folder / "data"

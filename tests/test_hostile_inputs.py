@@ -26,7 +26,7 @@ from wordlab.catalog import load_catalog
 from wordlab.config import load_params, parse_params
 from wordlab.errors import ArtifactError, ConfigError, CorpusError, DownloadError, WordlabError
 from wordlab.evaluation_sets import read_evaluation_set
-from wordlab.own_corpus import describe_own, find_own
+from wordlab.own_corpus import find_own
 from wordlab.pieces import load_pieces
 from wordlab.rawtext import open_decompressed, open_text_stream
 from wordlab.spans import Dump, cut_into_shards, read_dump_head
@@ -391,7 +391,7 @@ def test_a_file_name_that_is_no_utf8_is_told(tmp_path: Path) -> None:
     except OSError:
         pytest.skip("this file system takes no such name")
     with pytest.raises(CorpusError, match=r"file 'a\\udcff.txt' in .* is not UTF-8. Rename it."):
-        describe_own(folder)
+        find_own(str(folder), {}).files()
 
 
 @given(

@@ -115,12 +115,12 @@ def test_broken_utf8_names_file_place_and_remedy(tmp_path):
         normalized(source, shard_bytes=100)
     message = str(caught.value)
     assert f"{source} is not valid UTF-8: bytes e9 20 61 75 at offset 153" in message
-    assert "iconv -f ENCODING -t UTF-8" in message and "tokenize.invalid_bytes=drop" in message
+    assert "download.corpus_format.encoding=ENCODING" in message and "tokenize.invalid_bytes=drop" in message
 
 
 def test_a_nul_byte_names_file_place_and_remedy(tmp_path):
     source = written(tmp_path / "binary", b"fine\nwor\0d")
-    with pytest.raises(CorpusError, match=r"binary holds a NUL byte at offset 8, .* iconv -f UTF-16 .*=drop"):
+    with pytest.raises(CorpusError, match=r"binary holds a NUL byte at offset 8, .*encoding=utf-16-le.*=drop"):
         normalized(source)
 
 

@@ -11,18 +11,34 @@ behind it and make that writable for everybody (`_chmod` in dvc_objects/fs/utils
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wordlab.artifacts import unwritable_as_error, write_atomic
 from wordlab.catalog import Row, names_of_kind
+from wordlab.config import CorpusFormatConfig
 from wordlab.errors import ConfigError, suggestion
 from wordlab.fetch import main_checkout
 from wordlab.rawtext import DOWNLOAD, SOURCE, list_own_files, sniff_format
 
 
-def find_own(corpus: str, catalog: dict[str, Row]) -> Path:
-    """The file or folder that `corpus:` names, as an absolute path.
+@dataclass(frozen=True)
+class OwnCorpus:
+    """A file, a folder, or files of a folder."""
+
+    path: Path
+    pattern: str
+    """Of the files in the folder that count; empty: all of them."""
+
+    def files(self) -> list[Path]:
+        """Raises CorpusError where there are none."""
+        return list_own_files(self.path, self.pattern)
+
+
+def find_own(corpus: str, catalog: dict[str, Row]) -> OwnCorpus:
+    """The file, folder or files that `corpus:` names, by an absolute path.
 
     A relative path starts at the main checkout, also in the temporary copies of `dvc exp run --temp` and `--queue`,
     which hold no file that git does not know. Raises ConfigError.
@@ -31,8 +47,12 @@ def find_own(corpus: str, catalog: dict[str, Row]) -> Path:
         raise ConfigError(f"params.yaml: corpus is {corpus!r}, which cannot be the name of a file. Correct it.")
     checkout = main_checkout()
     path = checkout / (Path(corpus).expanduser() if corpus.startswith("~/") else corpus)
+    pattern = ""
     try:
         found = path.exists()
+        if not found:
+            path, pattern = _split_pattern(path)
+            found = path.is_dir() if pattern else False
     except OSError as error:
         raise ConfigError(
             f"params.yaml: corpus is {corpus!r}, and {path} cannot be read: {error.strerror}. Correct it."
@@ -51,23 +71,32 @@ def find_own(corpus: str, catalog: dict[str, Row]) -> Path:
     for output in (checkout / DOWNLOAD, checkout / SOURCE):
         if path.is_relative_to(output) or real.is_relative_to(output):
             raise ConfigError(f"params.yaml: corpus is {corpus!r}, but DVC deletes {output}. Move your text elsewhere.")
-    return path
+    return OwnCorpus(path, pattern)
 
 
-def describe_own(path: Path) -> dict[str, Any]:
+def _split_pattern(path: Path) -> tuple[Path, str]:
+    """The folder before the first part with a wildcard, and the rest, which is empty where there is none."""
+    for number, part in enumerate(path.parts):
+        if any(sign in part for sign in "*?["):
+            return Path(*path.parts[:number]), "/".join(path.parts[number:])
+    return path, ""
+
+
+def describe_own(own: OwnCorpus, stored: CorpusFormatConfig) -> dict[str, Any]:
     """What the manifest says of an own corpus: nothing that depends on where it lies on this machine.
 
     Raises CorpusError for a folder without files, an unreadable file, or one that is not what its name says.
     """
     files = [
         {
-            "path": "" if file == path else file.relative_to(path).as_posix(),
+            "path": "" if file == own.path else file.relative_to(own.path).as_posix(),
             "format": sniff_format(file),
             "size_bytes": file.stat().st_size,
         }
-        for file in list_own_files(path)
+        for file in own.files()
     ]
-    return {"name": path.name, "language": None, "licence": None, "own": True, "files": files}
+    about = {"name": own.path.name, "language": None, "licence": None, "own": True}
+    return about | {"corpus_format": dataclasses.asdict(stored), "files": files}
 
 
 def link_source(path: Path, source: Path = SOURCE) -> None:

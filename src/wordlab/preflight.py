@@ -181,20 +181,23 @@ def _download(params: Params, _: int | None) -> Need:
 def corpus_text_bytes(params: Params) -> int:
     """Bytes of the corpus as text, before it is downloaded; compressed files at their most. Raises ConfigError."""
     from wordlab.catalog import load_catalog
+    from wordlab.corpus_format import text_factor
     from wordlab.own_corpus import find_own
-    from wordlab.rawtext import list_own_files, sniff_format
 
     catalog = load_catalog()
     if params.corpus in catalog:
         return catalog[params.corpus].size_bytes
-    files = list_own_files(find_own(params.corpus, catalog))
-    return sum(file.stat().st_size * (1 if sniff_format(file) == "text" else EXPANSION) for file in files)
+    stored = params.download.corpus_format
+    files = find_own(params.corpus, catalog).files()
+    return sum(file.stat().st_size * text_factor(file, stored, EXPANSION) for file in files)
 
 
 def _tokenize(params: Params, _: int | None) -> Need:
+    from wordlab.corpus_format import recorded_format, text_factor
     from wordlab.rawtext import corpus_files
 
-    sizes = [file.size_bytes * (1 if file.format == "text" else EXPANSION) for file in corpus_files()]
+    stored = recorded_format()
+    sizes = [file.size_bytes * text_factor(file.path, stored, EXPANSION) for file in corpus_files()]
     return tokenize_need(sum(sizes), params)
 
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import fnmatch
 import gzip
 import io
 import lzma
 import os
 import reprlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
@@ -250,8 +251,10 @@ def _skip(file: BinaryIO, size: int) -> None:
         size -= len(_exactly(file, min(size, _READ_BYTES)))
 
 
-def list_own_files(path: Path) -> list[Path]:
+def list_own_files(path: Path, pattern: str = "") -> list[Path]:
     """The files of an own corpus: the file itself, or all files below the folder, ordered by their relative paths.
+
+    pattern: only those whose relative paths match it; `*` and `?` stand for parts of a name, `**` for any folders.
 
     Hidden files and folders are left out, and links to folders are not followed (DVC does not follow them either, so an
     edit there would go unnoticed). Raises CorpusError where there is none.
@@ -265,10 +268,26 @@ def list_own_files(path: Path) -> list[Path]:
     files = [file for file in found if file.is_file()]
     if not files:
         raise CorpusError(f"The folder {path} holds no files. Put the corpus there or let corpus: name another place.")
+    if pattern:
+        found, files = files, [file for file in files if _matches(file.relative_to(path).parts, pattern.split("/"))]
+        if not files:
+            raise CorpusError(
+                f"None of the {len(found)} files in {path} matches {pattern}. Correct corpus: in params.yaml; ** "
+                "stands for any folders, and hidden files and folders are left out."
+            )
     try:
         return sorted(files, key=lambda file: file.relative_to(path).as_posix().encode())
     except UnicodeEncodeError as error:
         raise CorpusError(f"The name of the file {error.object!r} in {path} is not UTF-8. Rename it.") from None
+
+
+def _matches(parts: Sequence[str], patterns: Sequence[str]) -> bool:
+    """Whether a path's parts match a pattern's."""
+    if not patterns:
+        return not parts
+    if patterns[0] == "**":
+        return any(_matches(parts[start:], patterns[1:]) for start in range(len(parts) + 1))
+    return len(parts) > 0 and fnmatch.fnmatchcase(parts[0], patterns[0]) and _matches(parts[1:], patterns[1:])
 
 
 def _linked(source: Path) -> Path:

@@ -7,7 +7,7 @@ files share a shard. Only one shard at a time is in memory: a line or page that 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -62,12 +62,17 @@ class ShardTask:
         return sum(len(span.data) for span in self.spans)
 
 
-def cut_into_shards(files: Sequence[Path], shard_bytes: int, find_dumps: bool) -> Iterator[ShardTask]:
-    """All shards, in order. find_dumps: cut MediaWiki XML at pages."""
+def cut_into_shards(
+    files: Sequence[Path],
+    shard_bytes: int,
+    find_dumps: bool,
+    open_text: Callable[[Path], BinaryIO] = open_text_stream,
+) -> Iterator[ShardTask]:
+    """All shards, in order. find_dumps: cut MediaWiki XML at pages. open_text: opens the text of a file."""
     spans: list[Span] = []
     filled, index = 0, 0
     for path in files:
-        with open_text_stream(path) as stream:
+        with open_text(path) as stream:
             reader = _SpanReader(path, stream, find_dumps)
             while span := reader.next_span(shard_bytes - filled):
                 spans.append(span)

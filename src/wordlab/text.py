@@ -66,8 +66,8 @@ def _without_nul(span: Span, invalid_bytes: InvalidBytes, dropped: Counter[str])
         found = span.data.index(b"\0")
         raise CorpusError(
             f"{span.path} holds a NUL byte at offset {span.offset + found}, so it is no plain text. If it is UTF-16, "
-            "convert it: iconv -f UTF-16 -t UTF-8 FILE. If a few bytes are broken, drop and count them: "
-            "dvc exp run -S tokenize.invalid_bytes=drop"
+            "say so: dvc exp run -S download.corpus_format.encoding=utf-16-le. If a few bytes are broken, drop and "
+            "count them: dvc exp run -S tokenize.invalid_bytes=drop"
         )
     kept = span.data.replace(b"\0", b"")
     dropped["nul_bytes"] += len(span.data) - len(kept)
@@ -78,6 +78,6 @@ def _broken_message(span: Span, error: UnicodeDecodeError) -> str:
     found = " ".join(f"{byte:02x}" for byte in error.object[error.start : error.start + _LONGEST_CHARACTER])
     return (
         f"{span.path} is not valid UTF-8: bytes {found} at offset {span.offset + error.start} ({error.reason}). If "
-        "it is in another encoding, convert it: iconv -f ENCODING -t UTF-8 FILE. If a few bytes are broken, drop and "
-        "count them: dvc exp run -S tokenize.invalid_bytes=drop"
+        "it is in another encoding, name that: dvc exp run -S download.corpus_format.encoding=ENCODING. If a few bytes "
+        "are broken, drop and count them: dvc exp run -S tokenize.invalid_bytes=drop"
     )

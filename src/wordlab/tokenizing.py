@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from wordlab.artifacts import output_folder, write_manifest
-from wordlab.config import TokenizeConfig
+from wordlab.config import CorpusFormatConfig, TokenizeConfig
+from wordlab.corpus_format import TEXT, is_plain_text, open_corpus_text
 from wordlab.errors import CorpusError
 from wordlab.parallel import map_in_processes
 from wordlab.pieces import count_pieces, train_pieces
@@ -46,37 +47,51 @@ class ShardReport:
     dropped: Counter[str]
 
 
-def tokenize_corpus(files: Sequence[Path], config: TokenizeConfig, out_folder: Path, workers: int) -> dict[str, Any]:
-    """Tokenize the files, in this order, into out_folder. Returns the manifest's content.
+def tokenize_corpus(
+    files: Sequence[Path],
+    config: TokenizeConfig,
+    out_folder: Path,
+    workers: int,
+    stored: CorpusFormatConfig = TEXT,
+) -> dict[str, Any]:
+    """Tokenize the files, in this order, into out_folder. Returns the manifest's content. stored: how they are.
 
     Raises CorpusError if there is nothing to learn from or the text is broken.
     """
     with output_folder(out_folder) as folder:
         if config.tokenizer == "sentencepiece":
-            train_pieces(_tasks(files, config, announce=False), config, folder, workers)
+            train_pieces(_tasks(files, config, stored, Counter(), announce=False), config, folder, workers)
         work = functools.partial(tokenize_shard, config=config, folder=folder)
-        done = map_in_processes(work, _tasks(files, config), workers)
-        reports = list(_with_progress(done, total_bytes(files)))
-        content = _manifest_content(reports)
+        dropped: Counter[str] = Counter()
+        done = map_in_processes(work, _tasks(files, config, stored, dropped), workers)
+        reports = list(_with_progress(done, total_bytes(files, stored)))
+        content = _manifest_content(reports, dropped)
         if content["num_tokens"] == 0:
-            raise CorpusError(_no_tokens_message(files, reports))
+            raise CorpusError(_no_tokens_message(files, reports, dropped))
         write_manifest(folder, "tokenize", content)
     return content
 
 
-def _tasks(files: Sequence[Path], config: TokenizeConfig, announce: bool = True) -> Iterator[ShardTask]:
-    """All shards; says of each file whether `wiki` finds nothing to strip."""
+def _tasks(
+    files: Sequence[Path],
+    config: TokenizeConfig,
+    stored: CorpusFormatConfig,
+    dropped: Counter[str],
+    announce: bool = True,
+) -> Iterator[ShardTask]:
+    """All shards; says of each file whether `wiki` finds nothing to strip. dropped: counts rows that gave no text."""
     find_dumps = config.normalizer == "wiki"
-    for task in cut_into_shards(files, config.shard_bytes, find_dumps):
+    open_text = functools.partial(open_corpus_text, stored=stored, invalid=config.invalid_bytes, dropped=dropped)
+    for task in cut_into_shards(files, config.shard_bytes, find_dumps, open_text):
         for span in task.spans:
             if announce and find_dumps and span.dump is None and span.starts_file:
                 say(f"{span.path} is no MediaWiki dump: its text is taken as it is (tokenize.normalizer=plain)")
         yield task
 
 
-def total_bytes(files: Sequence[Path]) -> int | None:
-    """Bytes of text in the files; None where that is not known before they are decompressed."""
-    if any(sniff_format(path) != "text" for path in files):
+def total_bytes(files: Sequence[Path], stored: CorpusFormatConfig = TEXT) -> int | None:
+    """Bytes of text in the files; None where that is not known before they are read."""
+    if any(sniff_format(path) != "text" or not is_plain_text(path, stored) for path in files):
         return None
     return sum(path.stat().st_size for path in files)
 
@@ -132,8 +147,8 @@ def merge_words(count: TokenCount, old_ids: NDArray[np.int64], new_words: list[s
     return new_ids[first[target]][count.ids], count.offsets, count.words.words().take(pa.array(target[is_first]))
 
 
-def _manifest_content(reports: Sequence[ShardReport]) -> dict[str, Any]:
-    dropped: Counter[str] = sum((report.dropped for report in reports), Counter())
+def _manifest_content(reports: Sequence[ShardReport], dropped_rows: Counter[str]) -> dict[str, Any]:
+    dropped = sum((report.dropped for report in reports), dropped_rows)
     return {
         "raw_bytes": sum(report.raw_bytes for report in reports),
         "num_tokens": sum(report.num_tokens for report in reports),
@@ -145,10 +160,11 @@ def _manifest_content(reports: Sequence[ShardReport]) -> dict[str, Any]:
     }
 
 
-def _no_tokens_message(files: Sequence[Path], reports: Sequence[ShardReport]) -> str:
+def _no_tokens_message(files: Sequence[Path], reports: Sequence[ShardReport], dropped: Counter[str]) -> str:
+    rows = "".join(f", {count} {reason.replace('_', ' ')}" for reason, count in sorted((+dropped).items()))
     raw_bytes = sum(report.raw_bytes for report in reports)
     names = ", ".join(str(path) for path in files[:3]) + (", ..." if len(files) > 3 else "")
     return (
-        f"The corpus holds no words: {raw_bytes} bytes in {len(files)} files ({names}). Check corpus, "
-        "tokenize.normalizer and tokenize.tokenizer in params.yaml, then run: dvc repro"
+        f"The corpus holds no words: {raw_bytes} bytes of text in {len(files)} files ({names}){rows}. Check corpus, "
+        "download.corpus_format, tokenize.normalizer and tokenize.tokenizer in params.yaml, then run: dvc repro"
     )

@@ -30,6 +30,7 @@ from typing import Any
 from tests.fuzz import (
     arrow_files,
     checkpoint_files,
+    corpus_files,
     format_files,
     guided,
     packed_files,
@@ -47,7 +48,7 @@ READERS = {
     reader.name: reader
     for modules in (
         (vector_files, format_files, arrow_files, checkpoint_files),
-        (packed_files, text_files, value_files, result_files),
+        (packed_files, text_files, value_files, result_files, corpus_files),
     )
     for module in modules
     for reader in module.READERS

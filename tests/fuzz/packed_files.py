@@ -17,9 +17,9 @@ from random import Random
 import zstandard
 
 from tests.fuzz.reader import Execution, Reader, replace_file
-from wordlab import archives
+from wordlab import archives, corpus_format
 from wordlab.archives import read_content, read_sdist_file
-from wordlab.own_corpus import describe_own
+from wordlab.own_corpus import OwnCorpus, describe_own
 from wordlab.rawtext import open_text_stream
 
 TEXT = b"the king and the queen of the land\n" * 30
@@ -187,7 +187,7 @@ def _open_compressed(compression: str) -> Callable[[Path], Execution]:
             return f"{compression} content"
 
         def corpus() -> str:
-            (file,) = describe_own(path)["files"]
+            (file,) = describe_own(OwnCorpus(path, ""), corpus_format.TEXT)["files"]
             unpacked = 0
             with open_text_stream(path) as stream:
                 while unpacked < UNPACKED_BYTES and (data := stream.read(1 << 16)):

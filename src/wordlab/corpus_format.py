@@ -1,0 +1,117 @@
+"""How an own corpus is stored, and each of its files as one stream of text in UTF-8, whatever that is.
+
+The stages after this one see a file as `open_corpus_text` gives it: documents, or sentences, with a line end between
+them. Files of the catalog are text in UTF-8, and go through here without a step more than they need.
+"""
+
+from __future__ import annotations
+
+import codecs
+import functools
+import re
+from collections import Counter
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from wordlab.artifacts import read_manifest
+from wordlab.config import CorpusFormatConfig
+from wordlab.errors import ArtifactError, ConfigError, CorpusError
+from wordlab.piece_stream import piece_stream
+from wordlab.rawtext import DOWNLOAD, open_decompressed, sniff_format
+from wordlab.records import json_texts, wikiextractor_texts
+from wordlab.sections import parse_section
+from wordlab.table_columns import table_texts
+from wordlab.transcoding import utf8_pieces
+
+TEXT = CorpusFormatConfig(kind="text", field="text", encoding="utf-8")
+"""How every corpus of the catalog is stored."""
+TABLES = ("parquet", "arrow")
+_SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
+_PACKED = (".gz", ".bz2", ".xz", ".zst")
+_WIKIEXTRACTOR = re.compile(rb'(?:\xef\xbb\xbf)?\s{0,8}<doc id="[^"\n]{0,80}" ')
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_HEAD_BYTES = 128
+
+
+def recorded_format(download: Path = DOWNLOAD) -> CorpusFormatConfig:
+    """How the corpus is stored, as the download stage recorded it. Raises ArtifactError where the record is damaged."""
+    folder = download / "corpus"
+    corpus = read_manifest(folder, "download").get("corpus")
+    recorded = corpus.get("corpus_format") if isinstance(corpus, dict) else None
+    if recorded is None:
+        return TEXT
+    try:
+        parsed: CorpusFormatConfig = parse_section(CorpusFormatConfig, recorded, "corpus_format")
+    except ConfigError as error:
+        reason = str(error).removeprefix("params.yaml: ")
+        raise ArtifactError(f"{folder / 'manifest.json'} is damaged: {reason} Run: dvc repro download") from None
+    return parsed
+
+
+def file_kind(path: Path, stored: CorpusFormatConfig) -> str:
+    """text, jsonl, wikiextractor, parquet or arrow: as named, or with `auto` by the file's name and first bytes.
+
+    Raises CorpusError for a file that cannot be read, or whose name promises another compression.
+    """
+    if stored.kind != "auto":
+        return stored.kind
+    name = path.with_suffix("") if path.suffix.lower() in _PACKED else path
+    if kind := _SUFFIXES.get(name.suffix.lower()):
+        return kind
+    with open_decompressed(path, sniff_format(path)) as stream:
+        head = stream.read(_HEAD_BYTES)
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    if head.startswith(b"ARROW1\0\0"):
+        return "arrow"
+    return "wikiextractor" if _WIKIEXTRACTOR.match(head) else "text"
+
+
+def text_factor(path: Path, stored: CorpusFormatConfig, expansion: int) -> int:
+    """How many bytes of text a byte of the file may be; `expansion` where it is compressed, as tables always may be."""
+    is_packed = sniff_format(path) != "text" or file_kind(path, stored) in TABLES
+    return (expansion if is_packed else 1) * (1 if _is_utf8(stored.encoding) else 2)
+
+
+def is_plain_text(path: Path, stored: CorpusFormatConfig) -> bool:
+    """Whether the file's bytes, once unpacked, are the text itself. Raises CorpusError."""
+    return _is_utf8(stored.encoding) and file_kind(path, stored) == "text"
+
+
+def open_corpus_text(
+    path: Path, stored: CorpusFormatConfig, invalid: Literal["error", "drop"], dropped: Counter[str]
+) -> BinaryIO:
+    """The text of one file of the corpus, in UTF-8; `dropped` counts, while it is read, the rows that gave none.
+
+    Raises CorpusError, here or while reading, where the file cannot be read, is damaged or is in another encoding; and
+    unless `invalid` is drop, where a row holds no text. Broken UTF-8 of plain text is left to who reads it.
+    """
+    kind, compression = file_kind(path, stored), sniff_format(path)
+    if kind in TABLES:
+        if compression != "text":
+            raise CorpusError(
+                f"{path} is a table ({kind}) packed with {compression}. Unpack it: {compression} allows no jumps in "
+                f"the file, and {kind} has compression of its own."
+            )
+        return piece_stream(table_texts(path, kind, stored.field, invalid, dropped))
+    stream = open_decompressed(path, compression)
+    if _is_utf8(stored.encoding):
+        head = stream.peek(2)[:2]  # type: ignore[attr-defined]  # all of them are buffered
+        if head in _UTF16_MARKS:
+            stream.close()
+            raise CorpusError(
+                f"{path} begins with {head.hex(' ')}, the byte order mark of UTF-16, but is to be {stored.encoding}. "
+                "Name its encoding: dvc exp run -S download.corpus_format.encoding=utf-16"
+            )
+    else:
+        stream = piece_stream(utf8_pieces(stream, path, stored.encoding, invalid, dropped), stream)
+    if kind == "jsonl":
+        return piece_stream(json_texts(stream, path, stored.field, invalid, dropped), stream)
+    if kind == "wikiextractor":
+        return piece_stream(wikiextractor_texts(stream, path, invalid, dropped), stream)
+    return stream
+
+
+@functools.cache
+def _is_utf8(encoding: str) -> bool:
+    return codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")

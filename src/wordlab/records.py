@@ -1,0 +1,170 @@
+"""Files of one record a line, JSONL and what WikiExtractor writes -> their texts.
+
+A row that cannot be read is an error that names its line, or is dropped and counted as `invalid_rows`. A row whose
+text is null says so on purpose: it is dropped and counted as `rows_without_text`.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import reprlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from wordlab.errors import CorpusError
+from wordlab.piece_stream import joined_pieces
+
+ROW_LIMIT_BYTES = 1 << 26
+"""A longer line is a row that cannot be read: rows are held in memory, one at a time."""
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_SHOWN_FIELDS = 10
+_TITLE = ' title="'
+_ENDLESS_REFERENCE = re.compile(r"&#[0-9]{100,}+;?+")
+
+
+class _Number:
+    """A number of a row, left as it is written: one of a million digits takes long to read, and nobody needs it."""
+
+    def __init__(self, digits: str) -> None:
+        self._digits = digits
+
+    def __repr__(self) -> str:
+        return self._digits
+
+
+_DECODER = json.JSONDecoder(parse_float=_Number, parse_int=_Number, parse_constant=_Number)
+
+
+class InvalidRowError(Exception):
+    """A row gives no text; says why."""
+
+
+def rows_to_pieces(
+    rows: Iterator[tuple[str, Callable[[], bytes | None]]],
+    path: Path,
+    invalid: Literal["error", "drop"],
+    dropped: Counter[str],
+) -> Iterator[bytes]:
+    """Texts of rows, a line end behind each. rows: where it stands, and what reads its text; None where it has none.
+
+    Raises CorpusError naming file and row for the first that cannot be read, unless they are to be dropped.
+    """
+    for place, read in rows:
+        try:
+            text = read()
+        except InvalidRowError as error:
+            if invalid == "error":
+                raise CorpusError(
+                    f"{path}, {place}: {error}. Correct it, or drop and count such rows: "
+                    "dvc exp run -S tokenize.invalid_bytes=drop"
+                ) from None
+            dropped["invalid_rows"] += 1
+            continue
+        if text is None:
+            dropped["rows_without_text"] += 1
+        else:
+            yield text + b"\n"
+
+
+def as_text(row: bytes) -> str:
+    """The row as text. Raises InvalidRowError."""
+    try:
+        text = row.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRowError(f"it is not valid UTF-8 ({error.reason} at byte {error.start} of the row)") from None
+    if "\0" in text:
+        raise InvalidRowError("it holds a NUL character")
+    return text
+
+
+def json_texts(
+    stream: BinaryIO, path: Path, field: str, invalid: Literal["error", "drop"], dropped: Counter[str]
+) -> Iterator[bytes]:
+    """The texts in `field` of a file with one JSON object a line; empty lines are passed over."""
+    rows = (
+        (f"line {number}", lambda line=line: _json_text(line, field))
+        for number, line in _numbered_lines(stream)
+        if line is None or line.strip()
+    )
+    return joined_pieces(rows_to_pieces(rows, path, invalid, dropped))
+
+
+def _numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
+    """Lines from 1 on, without a byte order mark; None for one above the limit."""
+    number = 0
+    while line := stream.readline(ROW_LIMIT_BYTES):
+        number += 1
+        if number == 1:
+            line = line.removeprefix(_BYTE_ORDER_MARK)
+        if len(line) < ROW_LIMIT_BYTES or line.endswith(b"\n"):
+            yield number, line
+            continue
+        while (rest := stream.readline(ROW_LIMIT_BYTES)) and not rest.endswith(b"\n"):
+            pass
+        yield number, None
+
+
+def _whole(line: bytes | None) -> bytes:
+    if line is None:
+        raise InvalidRowError(f"it is longer than {ROW_LIMIT_BYTES} bytes")
+    return line
+
+
+def _json_text(line: bytes | None, field: str) -> bytes | None:
+    try:
+        row = _DECODER.decode(as_text(_whole(line).rstrip(b"\r\n")))
+    except RecursionError:
+        raise InvalidRowError("its values are nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise InvalidRowError(f"it is no JSON: {error.msg} at character {error.pos + 1}") from None
+    if not isinstance(row, dict):
+        raise InvalidRowError("it is JSON, but no object with fields")
+    if field not in row:
+        names = ", ".join(reprlib.repr(name) for name in list(row)[:_SHOWN_FIELDS]) or "none"
+        raise InvalidRowError(f"it has no field {field!r} (download.corpus_format.field); its fields: {names}")
+    text = row[field]
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise InvalidRowError(f"its field {field!r} holds {reprlib.repr(text)}, which is no text")
+    if "\0" in text:
+        raise InvalidRowError(f"its field {field!r} holds a NUL character")
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise InvalidRowError(f"its field {field!r} holds half of a surrogate pair, which is no character") from None
+
+
+def wikiextractor_texts(
+    stream: BinaryIO, path: Path, invalid: Literal["error", "drop"], dropped: Counter[str]
+) -> Iterator[bytes]:
+    """Texts of pages between <doc ...> and </doc>, as WikiExtractor writes them, without the line of the title.
+
+    WikiExtractor writes text in HTML (`&lt;`, `&amp;`), which is turned back.
+    """
+    titles: list[str] = []
+    rows = ((f"line {number}", lambda line=line: _page_line(line, titles)) for number, line in _numbered_lines(stream))
+    return joined_pieces(rows_to_pieces(rows, path, invalid, dropped))
+
+
+def _page_line(line: bytes | None, titles: list[str]) -> bytes:
+    """A line of text; an empty one for a mark or a title. titles: the one that is to come, or none."""
+    text = as_text(_whole(line)).rstrip()
+    if text.startswith('<doc id="') and text.endswith('">'):
+        start = text.find(_TITLE)
+        titles[:] = [_unescaped(text[start + len(_TITLE) : -2])] if start >= 0 else []
+        return b""
+    if text == "</doc>":
+        titles.clear()
+        return b""
+    text = _unescaped(text)
+    expected = titles.pop() if titles else None
+    return b"" if text == expected else text.encode()
+
+
+def _unescaped(text: str) -> str:
+    return html.unescape(_ENDLESS_REFERENCE.sub("\ufffd", text)) if "&" in text else text
