@@ -303,6 +303,12 @@ def test_utf16_without_a_mark_is_not_guessed(tmp_path: Path) -> None:
         read(path, stored(encoding="utf-16"))
 
 
+def test_an_escape_sequence_that_does_not_end_is_told(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", b"\x1b$))))))))")
+    with pytest.raises(CorpusError, match=r"a.txt is not iso2022_kr: pending buffer overflow, at offset 0\. If it is"):
+        read(path, stored(encoding="iso2022_kr"), "drop")
+
+
 @pytest.mark.parametrize(
     "encoding", ["", "klingon", "rot13", "zlib", "idna", "unicode-escape", "undefined", "a\0", "x" * 300]
 )

@@ -9,6 +9,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ import yaml
 from stages import download
 from wordlab.artifacts import read_manifest
 from wordlab.catalog import load_catalog
+from wordlab.config import CorpusFormatConfig
+from wordlab.corpus_format import open_corpus_text, recorded_format
 from wordlab.errors import ConfigError, CorpusError, DownloadError
 from wordlab.rawtext import corpus_files, open_text_stream
 from wordlab.stage import run_stage
@@ -164,6 +167,29 @@ def test_an_own_folder_is_read_file_by_file_compressed_or_not(project: Path) -> 
     assert corpus_bytes() == b"first\nsecond\n"
     files = read_manifest(Path("data/download/corpus"), "download")["corpus"]["files"]
     assert [(file["path"], file["format"]) for file in files] == [("a.txt.gz", "gzip"), ("b/1.txt", "text")]
+
+
+def test_a_pattern_links_its_folder_and_how_files_are_stored_is_recorded(project: Path) -> None:
+    (project / "own/b").mkdir(parents=True)
+    (project / "own/b/1.jsonl").write_bytes(b'{"body": "second"}\n')
+    (project / "own/a.jsonl.gz").write_bytes(gzip.compress(b'{"body": "first"}\n'))
+    (project / "own/a.txt").write_bytes(b"no\n")
+    set_params(project, "own/**/*.jsonl*")
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["download"]["corpus_format"]["field"] = "body"
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    download.main()
+    assert Path("data/source").readlink() == project / "own"
+    assert [file.path for file in corpus_files()] == [project / "own/a.jsonl.gz", project / "own/b/1.jsonl"]
+    assert recorded_format() == CorpusFormatConfig(kind="auto", field="body", encoding="utf-8")
+    texts = []
+    for file in corpus_files():
+        with open_corpus_text(file.path, recorded_format(), "error", Counter()) as stream:
+            texts.append(stream.read())
+    assert texts == [b"first\n", b"second\n"]
+    set_params(project, "small")
+    download.main()
+    assert "corpus_format" not in read_manifest(Path("data/download/corpus"), "download")["corpus"]
 
 
 def test_going_back_to_a_catalog_corpus_leaves_the_own_files_alone(project: Path) -> None:

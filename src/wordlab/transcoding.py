@@ -54,6 +54,8 @@ def utf8_pieces(
             text = decoder.decode(data)
         except UnicodeDecodeError as error:
             raise CorpusError(_broken_message(path, encoding, error, offset - pending)) from None
+        except UnicodeError as error:  # an escape sequence that does not end, say
+            raise CorpusError(f"{path} is not {encoding}: {error}, at offset {offset - pending}. {_REMEDY}") from None
         offset += len(data)
         yield _as_utf8(text, path, encoding, invalid, dropped)
     if pending := len(decoder.getstate()[0]) if offset else 0:
