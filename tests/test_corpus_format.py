@@ -397,7 +397,7 @@ def test_dropped_rows_are_counted_once_in_the_manifest(tmp_path: Path, tokenizer
 
 def test_a_corpus_of_dropped_rows_says_so(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", b"broken\n" * 3)
-    with pytest.raises(CorpusError, match=r"holds no words: 0 bytes of text in 1 files \(.*\), 3 invalid rows\. Check"):
+    with pytest.raises(CorpusError, match=r"holds no words: 0 bytes in 1 files \(.*\), 3 invalid rows\. Check"):
         tokenize_corpus([path], tokenize_config(invalid_bytes="drop"), tmp_path / "out", 1, stored())
 
 

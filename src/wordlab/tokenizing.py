@@ -165,6 +165,6 @@ def _no_tokens_message(files: Sequence[Path], reports: Sequence[ShardReport], dr
     raw_bytes = sum(report.raw_bytes for report in reports)
     names = ", ".join(str(path) for path in files[:3]) + (", ..." if len(files) > 3 else "")
     return (
-        f"The corpus holds no words: {raw_bytes} bytes of text in {len(files)} files ({names}){rows}. Check corpus, "
+        f"The corpus holds no words: {raw_bytes} bytes in {len(files)} files ({names}){rows}. Check corpus, "
         "download.corpus_format, tokenize.normalizer and tokenize.tokenizer in params.yaml, then run: dvc repro"
     )
