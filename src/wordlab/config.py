@@ -82,7 +82,7 @@ class SentencePieceConfig:
 class TokenizeConfig:
     """Section `tokenize` of params.yaml."""
 
-    normalizer: Literal["plain", "wiki"]
+    normalizer: Literal["plain", "wiki", "korean"]
     tokenizer: Literal["words", "ascii", "whitespace", "sentencepiece"]
     lowercase: bool
     sentences: Literal["punctuation", "lines"]

@@ -55,7 +55,7 @@ def train_pieces(tasks: Iterable[ShardTask], config: TokenizeConfig, folder: Pat
 
 def sample_shard(task: ShardTask, config: TokenizeConfig) -> Sample:
     """The shard's candidates for the sample: at most `sample_bytes`."""
-    text, _ = normalized_text(task.spans, config.invalid_bytes)
+    text, _ = normalized_text(task.spans, config.invalid_bytes, config.normalizer == "korean")
     spans = split_sentences(text, character_classes("sentencepiece", config.sentences))
     hashes = place_hashes(task.index, spans[:, 0])
     lengths = np.minimum(spans[:, 1] - spans[:, 0], SAMPLED_SENTENCE_BYTES)

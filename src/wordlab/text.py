@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from wordlab.errors import CorpusError
+from wordlab.korean import korean_text
 from wordlab.shards import is_utf8
 from wordlab.spans import Span
 from wordlab.wikitext import article_texts
@@ -18,8 +19,12 @@ InvalidBytes = Literal["error", "drop"]
 _LONGEST_CHARACTER = 4
 
 
-def normalized_text(spans: Sequence[Span], invalid_bytes: InvalidBytes) -> tuple[bytes, Counter[str]]:
+def normalized_text(
+    spans: Sequence[Span], invalid_bytes: InvalidBytes, is_korean: bool = False
+) -> tuple[bytes, Counter[str]]:
     """Text of a shard as UTF-8, a line end between spans and between articles, and what was dropped, by reason.
+
+    is_korean: whether the rules of `wordlab.korean` come last.
 
     Raises CorpusError naming file, place and remedy for broken UTF-8 and NUL bytes, unless they are to be dropped.
     """
@@ -33,7 +38,8 @@ def normalized_text(spans: Sequence[Span], invalid_bytes: InvalidBytes) -> tuple
             texts.append(data)
         else:
             texts.append("\n".join(article_texts(data.decode(), span.dump, dropped)).encode())
-    return b"\n".join(texts) if len(texts) != 1 else texts[0], dropped
+    text = b"\n".join(texts) if len(texts) != 1 else texts[0]
+    return korean_text(text.decode(), dropped).encode() if is_korean else text, dropped
 
 
 def checked_utf8(span: Span, invalid_bytes: InvalidBytes, dropped: Counter[str]) -> bytes:

@@ -80,11 +80,12 @@ def _tasks(
     announce: bool = True,
 ) -> Iterator[ShardTask]:
     """All shards; says of each file whether `wiki` finds nothing to strip. dropped: counts rows that gave no text."""
-    find_dumps = config.normalizer == "wiki"
+    find_dumps = config.normalizer in ("wiki", "korean")
+    announce = announce and config.normalizer == "wiki"  # with korean there is something to do to any text
     open_text = functools.partial(open_corpus_text, stored=stored, invalid=config.invalid_bytes, dropped=dropped)
     for task in cut_into_shards(files, config.shard_bytes, find_dumps, open_text):
         for span in task.spans:
-            if announce and find_dumps and span.dump is None and span.starts_file:
+            if announce and span.dump is None and span.starts_file:
                 say(f"{span.path} is no MediaWiki dump: its text is taken as it is (tokenize.normalizer=plain)")
         yield task
 
@@ -105,7 +106,7 @@ def _with_progress(reports: Iterator[ShardReport], total: int | None) -> Iterato
 
 def tokenize_shard(task: ShardTask, config: TokenizeConfig, folder: Path) -> ShardReport:
     """Normalise, split and count one shard; write tokens-NNNNN.arrow and dictionary-NNNNN.arrow."""
-    text, dropped = normalized_text(task.spans, config.invalid_bytes)
+    text, dropped = normalized_text(task.spans, config.invalid_bytes, config.normalizer == "korean")
     if config.tokenizer == "sentencepiece":
         ids, offsets, words = count_pieces(text, config, folder, dropped)
     else:
