@@ -269,6 +269,8 @@ def test_more_of_anything_needs_more(here: Path) -> None:
     small_text, large_text = (preflight.tokenize_need(size, params) for size in (GB, 10 * GB))
     assert small_text.memory_bytes == large_text.memory_bytes  # text is streamed
     assert 9 * small_text.disk_bytes < large_text.disk_bytes
+    assert preflight.tokenize_need(10 * GB, replaced(params, "tokenize", max_bytes=GB)) == small_text
+    assert preflight.tokenize_need(GB, replaced(params, "tokenize", max_bytes=10 * GB)) == small_text
 
 
 def replaced(params: Params, section: str, **values: int) -> Params:

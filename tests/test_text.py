@@ -54,6 +54,27 @@ def test_small_files_share_a_shard_and_large_ones_are_cut(tmp_path):
     assert [task.index for task in tasks] == [0, 1]
 
 
+@given(
+    sizes=st.lists(st.integers(0, 30), min_size=1, max_size=4), max_bytes=st.integers(1, 120), shard=st.integers(1, 90)
+)
+@settings(max_examples=60, deadline=None)
+def test_a_part_of_the_text_is_a_beginning_of_it_whatever_the_size_of_shards(tmp_path_factory, sizes, max_bytes, shard):
+    base = tmp_path_factory.getbasetemp()
+    files = [written(base / f"part-{i}", b"ab c\n" * size) for i, size in enumerate(sizes)]
+    whole = b"".join(file.read_bytes() for file in files)
+    spans = [span for task in cut_into_shards(files, shard, False, max_bytes=max_bytes) for span in task.spans]
+    found = b"".join(span.data for span in spans)
+    assert whole.startswith(found)
+    assert len(found) == min(len(whole), -(-max_bytes // 5) * 5), "to the end of the line"
+
+
+def test_a_part_of_a_dump_ends_with_a_page(tmp_path):
+    page = "  <page>\n<title>x</title><text>a\nb</text>\n</page>\n"
+    source = written(tmp_path / "dump.xml", "<mediawiki>\n" + page * 5 + "</mediawiki>")
+    (task,) = cut_into_shards([source], 1000, True, max_bytes=70)
+    assert task.spans[0].data.decode() == "<mediawiki>\n" + (page * 2).rstrip("\n")
+
+
 def test_compressed_files_are_cut_alike(tmp_path):
     data = b"".join(b"line %d\n" % i for i in range(1000))
     plain, packed = written(tmp_path / "a.txt", data), written(tmp_path / "a.txt.gz", gzip.compress(data))

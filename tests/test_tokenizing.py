@@ -80,6 +80,18 @@ def test_compressed_text_gives_the_same_tokens(tmp_path):
         assert hashes(tmp_path / "packed") == hashes(tmp_path / "plain")
 
 
+@pytest.mark.parametrize("tokenizer", ["whitespace", "sentencepiece"])
+def test_a_part_of_the_text_gives_what_a_corpus_of_this_part_gives(tmp_path, tokenizer):
+    text = story(200)
+    end = text.index("\n", len(text) // 3) + 1
+    part, whole = written(tmp_path / "part.txt", text[:end]), written(tmp_path / "whole.txt", text)
+    changes = {"tokenizer": tokenizer, "sentencepiece": sentencepiece_config(vocab_size=60), "shard_bytes": 1 << 10}
+    tokenize_corpus([part], tokenize_config(**changes), tmp_path / "expected", 1)
+    tokenize_corpus([whole, part], tokenize_config(max_bytes=len(text) // 3, **changes), tmp_path / "found", 1)
+    assert hashes(tmp_path / "found") == hashes(tmp_path / "expected")
+    assert read_manifest(tmp_path / "found", "tokenize")["raw_bytes"] == end < len(text)
+
+
 @pytest.mark.parametrize(
     ("content", "sentences"),
     [

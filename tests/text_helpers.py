@@ -15,6 +15,7 @@ def tokenize_config(**changes) -> TokenizeConfig:
         "lowercase": True,
         "sentences": "lines",
         "invalid_bytes": "error",
+        "max_bytes": 0,
         "shard_bytes": 1 << 20,
         "sentencepiece": sentencepiece_config(),
     }

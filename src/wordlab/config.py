@@ -89,11 +89,14 @@ class TokenizeConfig:
     """What ends a sentence besides the end of a line."""
     invalid_bytes: Literal["error", "drop"]
     """Broken UTF-8 and NUL bytes: stop with an error, or drop and count them."""
+    max_bytes: int
+    """Raw text of the corpus that is read, in bytes, from its start to the end of a line or page; 0 means all."""
     shard_bytes: int
     """Raw text in one shard, in bytes."""
     sentencepiece: SentencePieceConfig
 
     def __post_init__(self) -> None:
+        _require(0 <= self.max_bytes <= 1 << 60, "tokenize.max_bytes", self.max_bytes, "0 (all) or more, to 2^60 bytes")
         _require(1 << 10 <= self.shard_bytes <= 1 << 30, "tokenize.shard_bytes", self.shard_bytes, "1 KiB to 1 GiB")
 
 

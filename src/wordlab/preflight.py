@@ -204,6 +204,7 @@ def _tokenize(params: Params, _: int | None) -> Need:
 def tokenize_need(text_bytes: int, params: Params) -> Need:
     """What tokenizing so much text takes."""
     config = params.tokenize
+    text_bytes = min(text_bytes, config.max_bytes or text_bytes)
     num_shards = max(1, math.ceil(text_bytes / config.shard_bytes))
     shard_bytes = min(text_bytes, config.shard_bytes)
     workers = min(params.run.workers or available_cores(), num_shards)
@@ -216,7 +217,7 @@ def tokenize_need(text_bytes: int, params: Params) -> Need:
         memory += PIECES_FACTOR * min(text_bytes, config.sentencepiece.sample_bytes)
         lower = f"a smaller tokenize.sentencepiece.sample_bytes, {lower}"
     disk = int(TOKENS_DISK_FACTOR * text_bytes) + MINIMUM_DISK
-    return Need("tokenize", memory, 0, disk, DATA / "tokenize", f"{lower}, or a smaller corpus")
+    return Need("tokenize", memory, 0, disk, DATA / "tokenize", f"{lower}, or a smaller corpus or tokenize.max_bytes")
 
 
 def _vocab(params: Params, _: int | None) -> Need:

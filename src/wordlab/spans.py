@@ -19,6 +19,7 @@ LINE_LIMIT_BYTES = 1 << 20
 PAGE_LIMIT_BYTES = 1 << 26
 """The same for a page of a dump. MediaWiki stores 2 MiB at most; with all revisions a page can be larger."""
 _READ_BYTES = 1 << 20
+_ALL_BYTES = 1 << 62
 _HEAD_BYTES = 1 << 16
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _DUMP_START = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?<(?:mediawiki[\s>]|page>)")
@@ -67,16 +68,24 @@ def cut_into_shards(
     shard_bytes: int,
     find_dumps: bool,
     open_text: Callable[[Path], BinaryIO] = open_text_stream,
+    max_bytes: int = 0,
 ) -> Iterator[ShardTask]:
-    """All shards, in order. find_dumps: cut MediaWiki XML at pages. open_text: opens the text of a file."""
+    """All shards, in order.
+
+    find_dumps: cut MediaWiki XML at pages. open_text: opens the text of a file. max_bytes: read no further than to
+    where a shard of this size would end, whatever the size of shards; 0: read all.
+    """
     spans: list[Span] = []
-    filled, index = 0, 0
+    filled, index, left = 0, 0, max_bytes or _ALL_BYTES
     for path in files:
+        if left <= 0:
+            break
         with open_text(path) as stream:
             reader = _SpanReader(path, stream, find_dumps)
-            while span := reader.next_span(shard_bytes - filled):
+            while left > 0 and (span := reader.next_span(min(shard_bytes - filled, left))):
                 spans.append(span)
                 filled += len(span.data)
+                left -= len(span.data)
                 if filled >= shard_bytes:
                     yield ShardTask(index, spans)
                     spans, filled, index = [], 0, index + 1

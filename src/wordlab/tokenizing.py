@@ -64,7 +64,7 @@ def tokenize_corpus(
         work = functools.partial(tokenize_shard, config=config, folder=folder)
         dropped: Counter[str] = Counter()
         done = map_in_processes(work, _tasks(files, config, stored, dropped), workers)
-        reports = list(_with_progress(done, total_bytes(files, stored)))
+        reports = list(_with_progress(done, _bytes_to_read(files, config, stored)))
         content = _manifest_content(reports, dropped)
         if content["num_tokens"] == 0:
             raise CorpusError(_no_tokens_message(files, reports, dropped))
@@ -83,7 +83,7 @@ def _tasks(
     find_dumps = config.normalizer in ("wiki", "korean")
     announce = announce and config.normalizer == "wiki"  # with korean there is something to do to any text
     open_text = functools.partial(open_corpus_text, stored=stored, invalid=config.invalid_bytes, dropped=dropped)
-    for task in cut_into_shards(files, config.shard_bytes, find_dumps, open_text):
+    for task in cut_into_shards(files, config.shard_bytes, find_dumps, open_text, config.max_bytes):
         for span in task.spans:
             if announce and span.dump is None and span.starts_file:
                 say(f"{span.path} is no MediaWiki dump: its text is taken as it is (tokenize.normalizer=plain)")
@@ -95,6 +95,11 @@ def total_bytes(files: Sequence[Path], stored: CorpusFormatConfig = TEXT) -> int
     if any(sniff_format(path) != "text" or not is_plain_text(path, stored) for path in files):
         return None
     return sum(path.stat().st_size for path in files)
+
+
+def _bytes_to_read(files: Sequence[Path], config: TokenizeConfig, stored: CorpusFormatConfig) -> int | None:
+    size = total_bytes(files, stored)
+    return min(size, config.max_bytes) if size and config.max_bytes else size
 
 
 def _with_progress(reports: Iterator[ShardReport], total: int | None) -> Iterator[ShardReport]:
