@@ -16,7 +16,7 @@ from wordlab.config import ModelConfig, TrainConfig
 from wordlab.kernels.reference import sentence_bag
 from wordlab.word_ngrams import draw_dropped
 
-LONGEST_SENTENCE = 256
+LONGEST_SENTENCE = 64
 
 
 class Piece(NamedTuple):

@@ -245,6 +245,18 @@ def test_what_was_changed_is_named(folder: Path) -> None:
     assert "  model.arch: 'skipgram' → 'cbow'" in lines
 
 
+def test_parameters_that_earlier_versions_had_otherwise_are_no_differences(folder: Path) -> None:
+    """One damping for all architectures, nothing about sentences."""
+    old, new = copy.deepcopy(evaluated()), copy.deepcopy(evaluated())
+    old["train"]["damping"], new["train"]["damping"] = 0.45, {"skipgram": 0.45, "cbow": 0.45, "sent2vec": 0.2}
+    new["model"]["sent2vec"] = {"word_ngrams": 2}
+    ours, theirs = (experiment(folder, name, BASE, config=config) for name, config in (("main", old), ("new", new)))
+    assert only(compare([ours, theirs])).what.changed == ()
+    new["train"]["damping"]["cbow"] = 0.3
+    changed = experiment(folder, "newer", BASE, config=new)
+    assert only(compare([ours, changed])).what.changed == (("train.damping.cbow", 0.45, 0.3),)
+
+
 def test_parameters_that_few_lines_make_billions_of_are_refused(folder: Path) -> None:
     """Each line holds the one above ten times."""
     lines = ["a0: &a0 {k: 1}"]

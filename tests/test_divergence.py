@@ -27,7 +27,7 @@ def watch(losses: Sequence[float], points_per_pass: int = 10) -> Watch:
 def test_an_ordinary_training_is_passed_over_in_silence(capsys: pytest.CaptureFixture[str]) -> None:
     falling = [0.69 - 0.3 * (1 - math.exp(-number / 10)) + 0.01 * (-1) ** number for number in range(50)]
     seen = watch(falling)
-    assert seen.see_model(ROWS, ROWS) == {
+    assert seen.see_model(ROWS, ROWS, ROWS[:0]) == {
         "loss_of_last_pass": pytest.approx(np.mean(falling[-10:]), rel=1e-4),
         "longest_vector": pytest.approx(np.linalg.norm(ROWS, axis=1).max(), rel=1e-4),
         "mean_cosine": pytest.approx(0, abs=0.05),
@@ -39,7 +39,7 @@ def test_a_text_that_gets_harder_is_no_divergence(capsys: pytest.CaptureFixture[
     """Another language in the second half: in every pass the loss climbs back to where nothing is known of it."""
     one_pass = [0.3] * 5 + [0.69] * 5
     seen = watch([*one_pass, *one_pass, *one_pass[:7]])
-    seen.see_model(ROWS, ROWS)
+    seen.see_model(ROWS, ROWS, ROWS[:0])
     assert seen.warnings == [] and capsys.readouterr().err == ""
 
 
@@ -85,8 +85,8 @@ def test_passes_are_compared_where_they_end_between_points() -> None:
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
 def test_vectors_that_are_not_finite_stop_it(wrong: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(divergence, "_ROWS", 64)
-    for place in (0, 1):
-        rows = [ROWS.copy(), ROWS.copy()]
+    for place in (0, 1, 2):
+        rows = [ROWS.copy(), ROWS.copy(), ROWS.copy()]
         rows[place][299, 3] = wrong
         with pytest.raises(DivergedError, match="some vectors are not finite"):
             watch([0.5, 0.4]).see_model(*rows)
@@ -94,12 +94,12 @@ def test_vectors_that_are_not_finite_stop_it(wrong: float, monkeypatch: pytest.M
 
 def test_rows_too_large_to_be_squared_in_float32_have_a_length() -> None:
     rows = np.full((3, 4), 1e30, np.float32)
-    assert watch([0.5]).see_model(rows, ROWS)["longest_vector"] == pytest.approx(2e30, rel=1e-5)
+    assert watch([0.5]).see_model(rows, ROWS, ROWS[:0])["longest_vector"] == pytest.approx(2e30, rel=1e-5)
 
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_rows_that_explode_are_told(place: int, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [ROWS.copy(), ROWS.copy()]
+    rows = [ROWS.copy(), ROWS.copy(), ROWS[:0]]
     rows[place][7] *= 1000
     seen = watch([0.5, 0.4])
     seen.see_model(*rows)
@@ -109,7 +109,7 @@ def test_rows_that_explode_are_told(place: int, capsys: pytest.CaptureFixture[st
 
 def test_a_model_that_learned_nothing_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     seen = watch([math.log(2)] * 10)
-    seen.see_model(ROWS, np.zeros_like(ROWS))
+    seen.see_model(ROWS, np.zeros_like(ROWS), ROWS[:0])
     assert [warning.partition(":")[0] for warning in seen.warnings] == ["nothing learned"]
     shown = capsys.readouterr().err
     assert "the loss over the last pass is 0.6931, as if nothing were known" in shown
@@ -120,11 +120,11 @@ def test_vectors_that_are_all_the_same_are_told(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(divergence, "_ROWS", 64)
     same = np.tile(ROWS[:1], (300, 1)) * RNG.uniform(0.5, 2, (300, 1)).astype(np.float32)
     seen = watch([0.5, 0.4])
-    assert seen.see_model(same, ROWS)["mean_cosine"] == pytest.approx(1, abs=1e-5)
+    assert seen.see_model(same, ROWS, ROWS[:0])["mean_cosine"] == pytest.approx(1, abs=1e-5)
     assert [warning.partition(":")[0] for warning in seen.warnings] == ["equal vectors"]
     opposite = same * np.where(np.arange(300) % 2, 1, -1)[:, None].astype(np.float32)
-    assert watch([0.5]).see_model(opposite, ROWS)["mean_cosine"] == pytest.approx(0, abs=0.01)
+    assert watch([0.5]).see_model(opposite, ROWS, ROWS[:0])["mean_cosine"] == pytest.approx(0, abs=0.01)
 
 
 def test_zero_vectors_have_no_direction() -> None:
-    assert watch([0.5]).see_model(np.zeros((5, 3), np.float32), ROWS)["mean_cosine"] == 0
+    assert watch([0.5]).see_model(np.zeros((5, 3), np.float32), ROWS, ROWS[:0])["mean_cosine"] == 0

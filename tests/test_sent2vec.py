@@ -96,15 +96,15 @@ def test_segments_continue_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("length", [19, 20, 21, 50])
 def test_a_long_sentence_is_cut_into_pieces_with_bags_of_their_own(length: int) -> None:
-    """After as many words as a micro-batch has targets, where that is fewer than 256; one word alone is left out."""
+    """After as many words as a micro-batch has targets, where that is fewer than 64; one word alone is left out."""
     rng = np.random.default_rng(length)
     sentences = [rng.integers(0, 30, length), [1, 2, 3]]
     train = train_config(block_tokens=5, batch_tokens=20)
     assert_same_step(make_case(model_config(*SENTENCES, dim=5), train, sentences, np.ones(30), np.ones(30)))
 
 
-@pytest.mark.parametrize("length, targets", [(256, 256), (257, 256), (258, 258), (1000, 1000)])
-def test_no_bag_has_more_than_256_words(length: int, targets: int) -> None:
+@pytest.mark.parametrize("length, targets", [(64, 64), (65, 64), (66, 66), (1000, 1000)])
+def test_no_bag_has_more_than_64_words(length: int, targets: int) -> None:
     """Lines without an end, as of text8. A lone word after the cut has no bag, and is no target."""
     ids = np.arange(length) % 30
     train = train_config(block_tokens=32, batch_tokens=1024)

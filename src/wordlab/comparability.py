@@ -27,6 +27,12 @@ SAID_IN_WORDS = ("rules", "vocabulary", "vectors")
 """Of the evaluator's description, what repeats keys of `evaluate`."""
 CHANGE_NO_SCORE = ("seeds", "run.", "report.", *(f"evaluate.{key}" for key in SHOWS_ONLY))
 """Beginnings of parameters that are not told as differences."""
+UNKNOWN_BEFORE = (
+    "tokenize.",
+    "model.sent2vec.",
+    *(f"train.{key}.sent2vec" for key in ("lr", "block_negatives", "damping")),
+)
+"""Beginnings of parameters that results of earlier versions do not name: no difference where one side lacks them."""
 
 
 @dataclass(frozen=True)
@@ -171,9 +177,19 @@ def _changed(base: Experiment, other: Experiment) -> tuple[tuple[str, Any, Any],
         ours, theirs = parameters(base), parameters(other)
     else:  # without params.yaml, a parameter may be missing and still be the same
         ours, theirs = flat(base.first["config"]), flat(other.first["config"])
-    before = {f"evaluate.{key}": value for key, value in BEFORE.items()}
-    found = _differences({**before, **ours}, {**before, **theirs})
-    return tuple(one for one in found if not one[0].startswith(CHANGE_NO_SCORE))
+    found = _differences(_by_new_names(ours), _by_new_names(theirs))
+    return tuple(
+        (key, a, b)
+        for key, a, b in found
+        if not key.startswith(CHANGE_NO_SCORE) and not ("absent" in (a, b) and key.startswith(UNKNOWN_BEFORE))
+    )
+
+
+def _by_new_names(params: dict[str, Any]) -> dict[str, Any]:
+    """With the parameters that earlier versions had otherwise: one `train.damping` for all, no rules of evaluation."""
+    found = {f"evaluate.{key}": value for key, value in BEFORE.items()} | params
+    damping = found.pop("train.damping", None)
+    return found if damping is None else found | {f"train.damping.{arch}": damping for arch in ("skipgram", "cbow")}
 
 
 def _remarks(base: Experiment, other: Experiment, scores: list[str]) -> Iterator[str]:

@@ -94,10 +94,18 @@ class Watch:
         first, last = np.interp([start, stop], self._tokens, self._summed)
         return float((last - first) / (stop - start))
 
-    def see_model(self, input_vectors: NDArray[np.float32], output_vectors: NDArray[np.float32]) -> dict[str, object]:
-        """The finished rows, (V, dim) each. Returns what is recorded about them. Raises DivergedError."""
+    def see_model(
+        self,
+        input_vectors: NDArray[np.float32],
+        output_vectors: NDArray[np.float32],
+        ngram_vectors: NDArray[np.float32],
+    ) -> dict[str, object]:
+        """The finished rows, (V, dim) each, and (G, dim). Returns what is recorded about them. Raises DivergedError.
+
+        Rows of n-grams may be long where the means of which they are parts are not; they must only be finite.
+        """
         longest = max(_longest(input_vectors), _longest(output_vectors))
-        if not math.isfinite(longest):
+        if not math.isfinite(longest) or (len(ngram_vectors) and not math.isfinite(_longest(ngram_vectors))):
             raise self._diverged(self._tokens[-1], "some vectors are not finite")
         last = self.last_loss()
         if longest > LONG_ROW:

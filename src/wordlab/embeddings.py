@@ -69,6 +69,12 @@ class Embeddings:
                     f"{name} has shape {vectors.shape}, but there are {len(self.index):,} words: "
                     f"give an array of shape ({len(self.index)}, dim)."
                 )
+        if word_ngram_rows is not None:
+            shape, dim = word_ngram_rows.shape, input_vectors.shape[1]
+            if len(shape) != 2 or shape[0] == 0 or shape[1] != dim:
+                raise QueryError(f"word_ngram_rows has shape {shape}: give an array of shape (buckets, {dim}).")
+            if "sent2vec" not in (config or {}).get("model", {}):
+                raise QueryError("word_ngram_rows needs config['model']['sent2vec'], which says how long n-grams are.")
         self.input_vectors = np.asarray(input_vectors, np.float32, order="C")
         self.output_vectors = None if output_vectors is None else np.asarray(output_vectors, np.float32, order="C")
         self.counts = counts

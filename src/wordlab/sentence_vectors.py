@@ -39,13 +39,25 @@ class SentenceRule:
     """Longest n-gram in words; 1: none."""
     ngram_rows: NDArray[np.float32] | None = None
     """(buckets, dim); may be a memory map."""
+    phrases: bool = False
+    """Whether neighbours were joined to one word, by a table that is not in the model's folder."""
 
     @classmethod
     def of_config(cls, config: dict[str, Any], ngram_rows: NDArray[np.float32] | None) -> SentenceRule:
         """config: as a model's manifest has it; those of early versions do not say how text was tokenized."""
         tokenize, model = config.get("tokenize", {}), config.get("model", {})
         length = model["sent2vec"]["word_ngrams"] if ngram_rows is not None else 1
-        return cls(tokenize.get("tokenizer"), tokenize.get("lowercase", False), length, ngram_rows)
+        phrases = bool(config.get("vocab", {}).get("phrases", {}).get("thresholds"))
+        return cls(tokenize.get("tokenizer"), tokenize.get("lowercase", False), length, ngram_rows, phrases)
+
+    @property
+    def missing(self) -> str:
+        """Why texts cannot be cut into words as the corpus was; empty where they can."""
+        if self.tokenizer is None:
+            return "the model does not say how its text was tokenized (one trained by this version does: dvc repro)"
+        if self.tokenizer == "sentencepiece":
+            return "the model is of word pieces, and what cuts a text into them is not in its folder"
+        return "the model has phrases, and what joins words to them is not in its folder" if self.phrases else ""
 
 
 class Sentences:
@@ -69,11 +81,8 @@ class Sentences:
         from wordlab.tokenizers import LINE_ENDS, character_classes, fold_words
 
         tokenizer = rule.tokenizer
-        if tokenizer is None or tokenizer == "sentencepiece":
-            why = "the model does not say how its text was tokenized"
-            if tokenizer is not None:
-                why = "the model is of word pieces, and what cuts a text into them is not in its folder"
-            raise QueryError(f"{why}: give lists of words in the place of texts.")
+        if rule.missing or tokenizer is None:
+            raise QueryError(f"{rule.missing}. From Python, give lists of words in the place of texts.")
         lowercase = rule.lowercase or tokenizer == "ascii"
         spaces = dict.fromkeys(map(ord, LINE_ENDS), " ")
         lines = "\n".join(_MARK + text.translate(spaces) for text in texts)
@@ -103,7 +112,10 @@ def read_lines(path: Path) -> list[str]:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise QueryError(f"{path} cannot be read as UTF-8 text: {error}. Give a file with a sentence a line.") from None
-    return [line for line in lines if line]
+    found = [line for line in lines if line]
+    if not found:
+        raise QueryError(f"{path} holds no line. Give a file with a sentence a line.")
+    return found
 
 
 def sentence_vectors(
@@ -115,6 +127,8 @@ def sentence_vectors(
     """One vector a sentence, float32 (sentences, dim). sentences: all texts, or all lists of words."""
     from wordlab.word_ngrams import mean_rows  # compiles
 
+    if isinstance(sentences, str):
+        raise QueryError("one text was given where several are wanted: put it into a list, or ask for sentence_vector.")
     are_texts = {isinstance(sentence, str) for sentence in sentences}
     if len(are_texts) > 1:
         raise QueryError("some sentences are texts and some are lists of words: give all of them in one way.")

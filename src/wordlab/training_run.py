@@ -193,7 +193,8 @@ class Run:
                 "No pair of words was left to train on. Use more text, raise vocab.subsample_t, or "
                 "set model.window_edges to cut."
             )
-        seen = self.watch.see_model(self.engine.input_vectors, self.engine.output_vectors)
+        engine = self.engine
+        seen = self.watch.see_model(engine.input_vectors, engine.output_vectors, engine.ngram_vectors)
         self.trained.health = {**seen, "warnings": self.watch.warnings}
         return self.trained
 

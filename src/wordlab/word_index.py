@@ -68,7 +68,8 @@ class WordIndex:
 
     def rows(self, words: Sequence[str]) -> NDArray[np.int64]:
         """Rows of many words, -1 where unknown, shape (len(words),)."""
-        found = pc.index_in(pa.array(words, pa.large_string()), value_set=self.array)
+        encodable = [word if word == _encodable(word) else None for word in words]
+        found = pc.index_in(pa.array(encodable, pa.large_string()), value_set=self.array, skip_nulls=True)
         return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
 
     def suggest(self, word: str, count: int = 3) -> list[str]:

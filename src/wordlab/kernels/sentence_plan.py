@@ -9,8 +9,10 @@ import numpy as np
 from wordlab.compiled import inner
 from wordlab.kernels.layout import DENSE
 
-LONGEST_SENTENCE = 256
-"""Words of a sentence that are looked at together; a longer one is cut into pieces of that many."""
+LONGEST_SENTENCE = 64
+"""Words of a sentence that are looked at together; a longer one is cut into pieces of that many.
+
+Targets of a piece have nearly one hidden vector: of 96 words and more, some seeds diverge (docs/LOG.md)."""
 
 
 class Bags(NamedTuple):
