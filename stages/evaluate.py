@@ -21,7 +21,7 @@ def main() -> None:
     params = load_params()
     begin("evaluate", params, seed)
     sets = params.download.evaluation_sets
-    evaluate_model(seed, sets, params.evaluate, Path("data"), Path("metrics"), params.tokenize)
+    evaluate_model(seed, sets, params.evaluate, Path("data"), Path("metrics"))
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def result_of(seed: int, values: Mapping[str, float | None], **changes: Any) -> 
         "sections": {name: {} for name in values if name == "google_analogy"},
         "config": {**CONFIG, "corpus": "toy", "evaluate": {"restrict_vocab": 30000, "rules": "wordlab"}},
         "evaluator": {"case": "ignored"},
-        "fingerprints": {"model": f"m{seed}", "vocabulary": "v", "encode": "e", "evaluation_sets": "s"},
+        "fingerprints": {"model": f"m{seed}", "vocabulary": "v", "encode": "e", "evaluation_sets": "s", "sets": {}},
     }
     return {**result, **changes}
 
@@ -71,7 +71,7 @@ def evaluate_seeds(project: Path, seeds: tuple[int, ...]) -> None:
     params = load_params(project / "params.yaml")
     for seed in seeds:
         sets, folders = params.download.evaluation_sets, (project / "data", project / "metrics")
-        evaluate_model(seed, sets, params.evaluate, *folders, params.tokenize)
+        evaluate_model(seed, sets, params.evaluate, *folders)
 
 
 def make_repository(folder: Path) -> dict[str, str]:

@@ -109,13 +109,16 @@ def rows_of(text: str) -> list[dict[str, str]]:
 
 
 def test_named_experiments_go_to_a_file(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folders / "ours" / "params.yaml").write_text("seeds: [1, 2, 3]\nmodel: {dim: 300, list: [a, ü]}\n")
+    (folders / "ours" / "params.yaml").write_text(
+        "seeds: [1, 2, 3]\nmodel: {dim: 300, gone: 1}\nencode: {list: [a, ü]}\n"
+    )
     cli.main(["results", "--csv", "all.csv", "ours", "theirs"])
     assert capsys.readouterr().err == "all.csv: 6 models of 2 experiments\n"
     rows = rows_of((folders / "all.csv").read_text(encoding="utf-8"))
     assert [row["experiment"] for row in rows] == ["ours"] * 3 + ["theirs"] * 3
     assert rows[0]["params.model.dim"] == "4", "what the results say they were made with, not what lies there now"
-    assert rows[0]["params.model.list"] == '["a", "ü"]' and rows[3]["params.model.list"] == ""
+    assert rows[0]["params.encode.list"] == '["a", "ü"]' and rows[3]["params.encode.list"] == ""
+    assert "params.model.gone" not in rows[0]
 
 
 def test_columns_of_a_kind_stand_side_by_side(folders: Path) -> None:

@@ -77,11 +77,11 @@ def files_of(entries: list[Any]) -> list[str]:
 
 
 def parameters_read(stage: str) -> Iterator[str]:
-    """`section` or `section.key` of every `params.section...` in the modules of a stage; nested keys of `run` only."""
+    """`section` or `section.key` of every `params.section...` in the modules of a stage; keys of some sections only."""
     for module in sorted(needed(stage) - CHANGE_NO_RESULT):
         for found in re.finditer(r"\bparams\.(\w+)(?:\.(\w+))?", (ROOT / module).read_text(encoding="utf-8")):
             if found[1] in {field.name for field in dataclasses.fields(Params)}:
-                yield f"{found[1]}.{found[2]}" if found[1] in ("run", "download") and found[2] else found[1]
+                yield f"{found[1]}.{found[2]}" if found[1] in ("run", "download", "tokenize") and found[2] else found[1]
 
 
 def test_the_pipeline_has_the_seven_stages_in_order() -> None:

@@ -157,7 +157,7 @@ def test_details_tell_each_answer(sets: EvaluationSets, model: Embeddings) -> No
     assert lines[3] == "capitals\tItaly\tRome\tRuritania\tStrelsau\t0\t\t0\t\t0\t"
     pairs = list(detail_lines(evaluation.details["men"], model.words))
     assert pairs[0] == "word1\tword2\thuman\tcosine"
-    assert pairs[5] == "king\tking\t10\t1.000000"
+    assert pairs[5].startswith("king\tking\t10\t1.000000")
     assert pairs[6] == "king\tstrelsau\t2\t"
 
 

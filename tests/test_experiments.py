@@ -174,6 +174,11 @@ def test_equal_questions_are_seen_where_the_sets_differ(project: Path) -> None:
     base, noisy = open_experiment("base"), open_experiment("noisy")
     base.first["fingerprints"]["evaluation_sets"] = "others"
     assert comparable(base, noisy).scores == tuple(noisy.first["scores"])
+    noisy.first["fingerprints"]["sets"]["men"] = "another"
+    assert comparable(base, noisy).left_out == {"men": "the set's questions differ"}
+    for one in (base, noisy):  # results of earlier versions, whose answers must tell
+        del one.first["fingerprints"]["sets"]
+    assert comparable(base, noisy).left_out == {}
     noisy.answers(1, "men").columns["word1"][0] = "kong"
     object.__setattr__(noisy.answers(1, "men"), "questions", (("other", "question", "1"),))
     assert comparable(base, noisy).left_out == {"men": "the set's questions differ"}
@@ -184,16 +189,16 @@ def test_all_experiments_make_a_table_of_a_line_for_each_model(
 ) -> None:
     cli.main(["results", "--csv", "-"])
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    expected = [*(("workspace", n) for n in "1234"), *(("HEAD", n) for n in "123"), *(("noisy", n) for n in "1234")]
+    expected = [*(("HEAD", n) for n in "123"), *(("noisy", n) for n in "1234")]
     assert [(row["experiment"], row["seed"]) for row in rows] == expected
     result = json.loads(Path("metrics/seed-2.json").read_text())
-    for row in (rows[1], rows[8]):
+    for row in rows[4:5]:
         assert float(row["scores.men"]) == result["scores"]["men"]["value"] and row["scores.rare_words"] == ""
         assert row["coverage.men"] == "83.3333" and row["run.seconds"] == "12.0" and row["run.device"] == "cpu"
         assert row["params.train.epochs"] == "7" and row["params.run.threads"] == "0"
         assert row["fingerprints.model"] == result["fingerprints"]["model"]
         assert json.loads(row["params.seeds"]) == [1, 2, 3, 4]
-    assert rows[4]["params.train.epochs"] == "1" and len(rows[4]["revision"]) == 40 and rows[0]["revision"] == ""
+    assert rows[0]["params.train.epochs"] == "1" and len(rows[0]["revision"]) == 40
     git("stash", "-q")
     try:
         assert [one.label for one in all_experiments()] == ["HEAD", "noisy"], "the workspace is what HEAD is"
@@ -274,7 +279,7 @@ def test_listed_seeds_without_results_are_named(tmp_path: Path) -> None:
         ("{", "seed-1.json is damaged: Expecting property name"),
         ("[1]", "seed-1.json is damaged: it is no result of stage evaluate."),
         (json.dumps(result_of(2, {"men": 0.1})), "seed-1.json holds the results of seed 2."),
-        (json.dumps(result_of(1, {})), "is no result of stage evaluate."),
+        (json.dumps(result_of(1, {})), "seed-1.json has no scores: no evaluation set was there."),
         (json.dumps(result_of(1, {"men": 0.1}, config={})), "is no result of stage evaluate."),
         (json.dumps(result_of(1, {"men": 0.1}, scores={"men": 0.1})), "score 'men' has no value and unit."),
         (json.dumps(result_of(1, {"men": 0.1}, config={**CONFIG, "evaluate": 1})), "is no result of stage evaluate."),

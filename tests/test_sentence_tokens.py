@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers import make_model_folder
+from tests.helpers import CONFIG, make_model_folder
 from tests.text_helpers import (
     phrases_config,
     read_sentences,
     sentencepiece_config,
-    tokenize_config,
     tokenized,
     vocab_config,
 )
@@ -32,6 +31,7 @@ TEXTS = [
     "3 o'clock - new york again",
     "한국어 문장입니다.",
 ]
+TOLD = {**CONFIG, "tokenize": {"tokenizer": "words", "lowercase": True}}
 
 
 @pytest.mark.parametrize("lowercase", [True, False])
@@ -39,21 +39,21 @@ TEXTS = [
 def test_texts_have_the_words_of_stage_tokenize(tmp_path: Path, tokenizer: str, lowercase: bool) -> None:
     texts = [text for text in TEXTS if tokenizer != "ascii" or text.isascii()]
     folder = tokenized(tmp_path, "\n".join(texts), tokenizer=tokenizer, lowercase=lowercase)
-    config = tokenize_config(tokenizer=tokenizer, lowercase=lowercase)
-    assert SentenceTokenizer(config, folder / MODEL, no_phrases()).words(texts) == read_sentences(folder)
+    found = SentenceTokenizer(tokenizer, lowercase, folder / MODEL, no_phrases())  # type: ignore[arg-type]
+    assert found.words(texts) == read_sentences(folder)
 
 
 def test_texts_have_the_pieces_of_stage_tokenize(tmp_path: Path) -> None:
     pieces = sentencepiece_config(vocab_size=36)
     changes = {"tokenizer": "sentencepiece", "lowercase": True, "sentencepiece": pieces}
     folder = tokenized(tmp_path, "\n".join(TEXTS[:3] * 20), **changes)
-    tokenizer = SentenceTokenizer(tokenize_config(**changes), folder / MODEL, no_phrases())
+    tokenizer = SentenceTokenizer("sentencepiece", True, folder / MODEL, no_phrases())
     assert tokenizer.words(TEXTS[:3]) == read_sentences(folder)[:3]
     assert "<unk>" not in tokenizer.words(["the \u2603 owner"])[0], "a character outside the model is dropped"
 
 
 def test_every_text_is_one_sentence_whatever_is_in_it() -> None:
-    tokenizer = SentenceTokenizer(tokenize_config(sentences="punctuation"), Path("none"), no_phrases())
+    tokenizer = SentenceTokenizer("words", True, Path("none"), no_phrases())
     texts = ["", "One. Two!\nThree\u2028four", "  ", "...", "\ud800 x\0y"]
     assert tokenizer.words(texts) == [[], ["one", "two", "three", "four"], [], [], ["x", "y"]]
     assert tokenizer.words([]) == []
@@ -67,7 +67,7 @@ def pipeline(folder: Path) -> Path:
     encode_corpus(tokens, folder / "vocab" / "words.arrow", EncodeConfig(shard_tokens=1000), folder / "encode")
     vocab = Vocab.load(folder / "vocab" / "words.arrow")
     words = vocab.arrow_words().to_pylist()
-    model = make_model_folder(folder / "train" / "seed-1", words, np.zeros((len(words), 2), np.float32))
+    model = make_model_folder(folder / "train" / "seed-1", words, np.zeros((len(words), 2), np.float32), config=TOLD)
     vocab.save(model / "words.arrow")
     manifest = model / "manifest.json"
     found = Vocab.load(model / "words.arrow").fingerprint
@@ -79,7 +79,7 @@ def pipeline(folder: Path) -> Path:
 
 def test_phrases_are_joined_as_stage_encode_joins_them(tmp_path: Path) -> None:
     model = pipeline(tmp_path)
-    tokenizer = SentenceTokenizer.of_pipeline(tokenize_config(), tmp_path, model)
+    tokenizer = SentenceTokenizer.of_pipeline(tmp_path, model)
     vocab = Vocab.load(tmp_path / "vocab" / "words.arrow").arrow_words().to_pylist()
     ids, offsets = map_sentences(tmp_path / "encode" / "ids-00000.arrow", "encode")
     first = [vocab[i] for i in ids[: offsets[1]]]
@@ -90,9 +90,12 @@ def test_phrases_are_joined_as_stage_encode_joins_them(tmp_path: Path) -> None:
 
 def test_another_vocabulary_than_the_models_is_refused(tmp_path: Path) -> None:
     model = pipeline(tmp_path)
-    other = make_model_folder(tmp_path / "train" / "seed-2")
-    SentenceTokenizer.of_pipeline(tokenize_config(), tmp_path, model)
+    other = make_model_folder(tmp_path / "train" / "seed-2", config=TOLD)
+    SentenceTokenizer.of_pipeline(tmp_path, model)
+    silent = make_model_folder(tmp_path / "train" / "seed-3")
+    with pytest.raises(ArtifactError, match=r"seed-3 does not say how its text was cut into words\. Run: dvc repro"):
+        SentenceTokenizer.of_pipeline(tmp_path, silent)
     with pytest.raises(
         ArtifactError, match=r"words\.arrow holds vocabulary \w{6}, but .*seed-2 was trained with \w{6}"
     ):
-        SentenceTokenizer.of_pipeline(tokenize_config(), tmp_path, other)
+        SentenceTokenizer.of_pipeline(tmp_path, other)

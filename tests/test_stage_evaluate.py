@@ -134,7 +134,7 @@ SENTENCE_SETS = {
 
 
 def with_sentences(project: Path) -> None:
-    """Sets of sentences in data/download, and data/vocab as the model has it."""
+    """Sets of sentences in data/download, data/vocab as the models have it, and models that say how text was cut."""
     folder = project / "data" / "download"
     listed = read_manifest(folder, "download")["evaluation"]
     for row, (format, content) in SENTENCE_SETS.items():
@@ -143,6 +143,9 @@ def with_sentences(project: Path) -> None:
         listed[row] = {"path": str(path.relative_to(folder)), "format": format}
     (folder / "manifest.json").unlink()
     write_manifest(folder, "download", {"corpus": {"name": "toy", "files": []}, "evaluation": listed})
+    for manifest in (project / "data" / "train").glob("*/manifest.json"):
+        told = '"config": {"tokenize": {"tokenizer": "words", "lowercase": true},'
+        manifest.write_text(manifest.read_text().replace('"config": {', told, 1))
     (project / "data" / "vocab").mkdir()
     shutil.copy(project / "data" / "train" / "seed-1" / "words.arrow", project / "data" / "vocab")
     params = project / "params.yaml"

@@ -25,8 +25,10 @@ BEFORE = {"rules": "wordlab", "case": "ignore", "unknown": "skip", "vectors": "i
 """How results were scored that are older than these keys of `evaluate`."""
 SAID_IN_WORDS = ("rules", "vocabulary", "vectors")
 """Of the evaluator's description, what repeats keys of `evaluate`."""
-CHANGE_NO_SCORE = ("seeds", "run.", "report.", *(f"evaluate.{key}" for key in SHOWS_ONLY))
+CHANGE_NO_SCORE = ("seeds", "run.threads", "run.workers", "report.", *(f"evaluate.{key}" for key in SHOWS_ONLY))
 """Beginnings of parameters that are not told as differences."""
+WHOLE = ("vocab", "model", "train", "evaluate")
+"""Sections that results hold as they were: what these lack, the params.yaml of today must not add."""
 UNKNOWN_BEFORE = (
     "tokenize.",
     "model.sent2vec.",
@@ -125,6 +127,12 @@ def _sets_differ(base: Experiment, other: Experiment, score: str) -> str:
             return f"{key} is {shown(ours.get(key))} and {shown(theirs.get(key))}: the sets differ"
     if base.first["fingerprints"].get("evaluation_sets") == other.first["fingerprints"].get("evaluation_sets"):
         return ""
+    known = [one.first["fingerprints"].get("sets", {}) for one in (base, other)]
+    if all(isinstance(sets, dict) for sets in known):
+        rows = [row for row in known[0] if row in known[1] and score.startswith(score_name(row))]
+        if rows:
+            row = max(rows, key=len)
+            return "" if known[0][row] == known[1][row] else "the set's questions differ"
     try:
         questions = [questions_of(experiment, score) for experiment in (base, other)]
     except ArtifactError as error:
@@ -152,8 +160,9 @@ def questions_of(experiment: Experiment, score: str) -> tuple[tuple[str, ...], .
 
 def parameters(experiment: Experiment) -> dict[str, Any]:
     """Every parameter by its name with dots: those of params.yaml, where the results' own differ these."""
-    found = flat(experiment.params)
-    found.update(flat(experiment.first["config"]))
+    config = experiment.first["config"]
+    found = flat({name: value for name, value in experiment.params.items() if name not in config or name not in WHOLE})
+    found.update(flat(config))
     return found
 
 

@@ -92,7 +92,7 @@ def _panel(axes: Axes, title: str, rows: Sequence[_Row], pairs: int) -> None:
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.margins(x=0.08)
-    axes.set_xlabel(title)
+    axes.set_xlabel(title, x=1, horizontalalignment="right")  # scores with long names leave little room to the left
     axes.grid(axis="x")
 
 

@@ -42,6 +42,8 @@ def _claim(pair: PairComparison, one: ScoreDifference) -> str:
     if one.verdict == "constant":
         return f"{ahead} is ahead of {behind} by {by} with every seed alike; without any spread no test applies"
     if one.verdict == "one seed":
+        if abs(one.difference) <= 1e-9:
+            return f"{pair.other} and {pair.base} are equal, with too few seeds to know the spread"
         seeds = " and ".join(map(str, sorted({one.base.seeds, one.other.seeds})))
         return (
             f"{ahead} is ahead of {behind} by {by}, but with {_seeds(seeds)} on a side "

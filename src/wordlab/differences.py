@@ -116,7 +116,7 @@ def power(effect: float, seeds: int, paired: bool, alpha: float) -> float:
     shift = abs(effect) * math.sqrt(seeds if paired else seeds / 2)
     bound = float(stdtrit(freedom, 1 - alpha / 2))
     wrong_side = float(nctdtr(freedom, shift, -bound)) if shift < _FAR else 0.0  # beyond, SciPy gives NaN or 0
-    return 1 - float(nctdtr(freedom, shift, bound)) + wrong_side
+    return 1 - float(nctdtr(freedom, shift, bound)) + (0.0 if math.isnan(wrong_side) else wrong_side)
 
 
 def seeds_needed(effect: float, paired: bool, alpha: float) -> int | None:

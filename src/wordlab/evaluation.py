@@ -52,6 +52,11 @@ class EvaluationSets:
         """SHA-256 of the parsed content: equal wherever the files came from."""
         return fingerprint({row: [list(item) for item in items] for row, items in self.present.items()})
 
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """The same of each set, by catalog row: tells which of them two evaluations have in common."""
+        return {row: fingerprint([list(item) for item in items]) for row, items in self.present.items()}
+
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
@@ -174,8 +179,8 @@ def detail_lines(details: AnalogyAnswers | PairCosines | Details, words: Sequenc
 
 
 def _number(value: float) -> str:
-    """Six digits behind the point; nothing where there is no number."""
-    return "" if np.isnan(value) else f"{value:.6f}"
+    """Nine digits behind the point, so that few pairs tie; nothing where there is no number."""
+    return "" if np.isnan(value) else f"{value:.9f}"
 
 
 def section_scores(answers: AnalogyAnswers, rules: Rules) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from wordlab.artifacts import fingerprint, output_folder, read_manifest, sha256_file, write_json, write_manifest
-from wordlab.config import EvaluateConfig, TokenizeConfig
+from wordlab.config import EvaluateConfig
 from wordlab.embeddings import Embeddings
 from wordlab.errors import ArtifactError
 from wordlab.evaluation import (
@@ -39,11 +39,9 @@ def evaluate_model(
     config: EvaluateConfig,
     data: Path,
     metrics: Path,
-    tokenize: TokenizeConfig | None = None,
 ) -> dict[str, Any]:
     """Score data/train/seed-N on the sets named by `rows`; write metrics/seed-N.json and data/evaluate/seed-N.
 
-    tokenize: how the corpus was cut into words, needed for sets of sentences.
     Returns the results. Raises ArtifactError if model or sets are missing, damaged or do not fit.
     """
     folder = data / "train" / f"seed-{seed}"
@@ -60,8 +58,7 @@ def evaluate_model(
         evaluation = evaluate(embeddings, sets, config.restrict_vocab, rules)
         told = {"evaluator": rules.described(config.restrict_vocab) | {"vectors": VECTORS[config.vectors]}}
         if sets.have_sentences:
-            assert tokenize is not None
-            told["sentence_evaluator"] = add_sentences(evaluation, sets, rules, embeddings, folder, tokenize)
+            told["sentence_evaluator"] = add_sentences(evaluation, sets, rules, embeddings, folder)
         neighbors = nearest_neighbors(embeddings, config.neighbors, config.neighbors_count)
     results = _results(seed, trained, embeddings, sets, evaluation, config, told)
     results["neighbors"] = neighbors
@@ -96,14 +93,13 @@ def add_sentences(
     rules: Rules,
     vectors: Embeddings,
     folder: Path,
-    tokenize: TokenizeConfig,
 ) -> dict[str, str]:
     """Add the scores of sets of sentences. vectors: those of `load_vectors`. Returns the rules they follow."""
     # What cuts sentences into words takes a second to import, and most runs have no sentences
     from wordlab.sentence_evaluation import RULES, SentenceModel, evaluate_sentences
     from wordlab.sentence_tokens import SentenceTokenizer
 
-    tokenizer = SentenceTokenizer.of_pipeline(tokenize, folder.parents[1], folder)
+    tokenizer = SentenceTokenizer.of_pipeline(folder.parents[1], folder)
     evaluate_sentences(SentenceModel.load(folder, vectors, tokenizer.words), sets, rules, evaluation)
     return RULES
 
@@ -142,6 +138,7 @@ def _results(
             "vocabulary": trained["vocabulary"],
             "encode": trained.get("encode"),
             "evaluation_sets": sets.fingerprint,
+            "sets": sets.fingerprints,
         },
     }
 

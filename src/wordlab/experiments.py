@@ -132,9 +132,16 @@ def open_experiment(name: str, root: Path = Path()) -> Experiment:
         raise ArtifactError(f"{name} is both a folder and a git revision or experiment. For the folder, write ./{name}")
     if revision and not holds_results(folder):
         return load_experiment(name, CommitSource(root, revision), revision)
-    if not folder.is_dir():
+    if not _is_folder(folder):
         raise unknown_revision(root, name)
     return load_experiment(name, folder_source(folder), None)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name too long to be one
+        return False
 
 
 def load_experiment(label: str, source: Source, revision: Revision | None) -> Experiment:
@@ -213,10 +220,14 @@ def _is_plain(tree: object, most: float = math.inf) -> bool:
 def _checked(result: Any, seed: int, where: str) -> dict[str, Any]:
     """One seed's results. A value that is no number is none. Raises ArtifactError if they are none."""
     good = isinstance(result, dict) and all(isinstance(result.get(key), kind) for key, kind in NEEDED.items())
-    if not good or not isinstance(result.get("fingerprints"), dict) or not result["scores"] or not _says_what(result):
+    if not good or not isinstance(result.get("fingerprints"), dict) or not _says_what(result):
         raise ArtifactError(f"{where} is damaged: it is no result of stage evaluate. {AGAIN}")
     if result["seed"] != seed:
         raise ArtifactError(f"{where} holds the results of seed {result['seed']}. {AGAIN}")
+    if not result["scores"]:
+        raise ArtifactError(
+            f"{where} has no scores: no evaluation set was there. See download.evaluation_sets. {AGAIN}"
+        )
     for name, score in result["scores"].items():
         if not isinstance(score, dict) or not isinstance(score.get("unit"), str) or "value" not in score:
             raise ArtifactError(f"{where} is damaged: score {shown(name)} has no value and unit. {AGAIN}")

@@ -65,7 +65,7 @@ def require_alike(results: Sequence[Mapping[str, Any]], metrics: str) -> None:
     """
     first, data = results[0], ("vocabulary", "encode", "evaluation_sets")
     for other in results[1:]:
-        unlike = [key for key in SHARED if other.get(key) != first.get(key)]
+        unlike = [key for key in (*SHARED, "sentence_evaluator") if other.get(key) != first.get(key)]
         unlike += [key for key in data if other["fingerprints"].get(key) != first["fingerprints"].get(key)]
         if unlike:
             raise ArtifactError(

@@ -97,6 +97,9 @@ def _git(root: Path, *arguments: str) -> bytes | None:
         raise ArtifactError(
             f"git {arguments[0]} did not end within a minute in {root.absolute()}. Try again."
         ) from None
+    if done.returncode != 0 and b"dubious ownership" in done.stderr:
+        said = done.stderr.decode("utf-8", errors="replace").strip()
+        raise ArtifactError(f"git refuses to read {root.absolute()}: {said}")
     return done.stdout if done.returncode == 0 else None
 
 

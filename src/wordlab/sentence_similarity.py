@@ -75,7 +75,7 @@ def compare_sentences(
     for way, vectors in ways.items():
         found = cosines_of(vectors[: len(pairs)], vectors[len(pairs) :])
         found[empty[: len(pairs)] | empty[len(pairs) :]] = np.nan
-        cosines[way] = found
+        cosines[way] = np.round(found, 9)  # as written: equal bags of words tie, in whatever order they are summed
     return SentenceCosines(pairs, cosines, {way: correlations(scores, found, rules) for way, found in cosines.items()})
 
 

@@ -1,7 +1,8 @@
 """Sentences to the words that a model knows, in the way its corpus came to them: tokenizer, lower case, phrases.
 
-The parameters are those of stage `tokenize`; a sentencepiece model is the one that stage trained, phrases are those
-that stage `vocab` found. A sentence of an evaluation set is one sentence here, whatever full stops are in it.
+The parameters are those of stage `tokenize`, as the model's manifest has them; a sentencepiece model is the one that
+stage trained, phrases are those that stage `vocab` found. A sentence of an evaluation set is one sentence here,
+whatever full stops are in it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
 from wordlab.artifacts import read_manifest
-from wordlab.config import TokenizeConfig
 from wordlab.errors import ArtifactError
 from wordlab.phrases import Phrases, join_phrases, no_phrases, pair_tables
 from wordlab.pieces import MODEL, load_pieces
@@ -33,21 +34,26 @@ _MARK = "x "
 class SentenceTokenizer:
     """What turns texts into words."""
 
-    config: TokenizeConfig
+    tokenizer: Literal["words", "ascii", "whitespace", "sentencepiece"]
+    lowercase: bool
     pieces: Path
     """The sentencepiece model; read with tokenizer `sentencepiece` alone."""
     phrases: Phrases
 
     @classmethod
-    def of_pipeline(cls, config: TokenizeConfig, data: Path, model: Path) -> SentenceTokenizer:
-        """As data/tokenize and data/vocab have it. model: the folder of a model.
+    def of_pipeline(cls, data: Path, model: Path) -> SentenceTokenizer:
+        """As the model's manifest, data/tokenize and data/vocab have it. model: the folder of a model.
 
         Raises ArtifactError where data/vocab holds another one, or phrases are missing or damaged.
         """
+        trained = read_manifest(model, "train")
+        config = trained.get("config", {}).get("tokenize")
+        if not isinstance(config, dict) or not config.keys() >= {"tokenizer", "lowercase"}:
+            raise ArtifactError(f"{model} does not say how its text was cut into words. Run: dvc repro train")
         words = data / "vocab" / "words.arrow"
         metadata = map_batch(words, DICTIONARY_SCHEMA, "vocab").schema.metadata or {}
         found = metadata.get(b"fingerprint", b"").decode()
-        vocabulary = str(read_manifest(model, "train").get("vocabulary"))
+        vocabulary = str(trained.get("vocabulary"))
         if found != vocabulary:
             raise ArtifactError(
                 f"{words} holds vocabulary {found[:6] or 'without a fingerprint'}, but {model} was trained with "
@@ -55,27 +61,26 @@ class SentenceTokenizer:
             )
         _, phrases = vocabulary_sources(words)
         loaded = Phrases.load(words.with_name("phrases.arrow"), phrases) if phrases else no_phrases()
-        return cls(config, data / "tokenize" / MODEL, loaded)
+        return cls(config["tokenizer"], config["lowercase"], data / "tokenize" / MODEL, loaded)
 
     def words(self, texts: Sequence[str]) -> list[list[str]]:
         """The words of each text, known to the model or not, phrases joined."""
-        found = self._pieces(texts) if self.config.tokenizer == "sentencepiece" else self._tokens(texts)
+        found = self._pieces(texts) if self.tokenizer == "sentencepiece" else self._tokens(texts)
         return self._joined(found) if len(self.phrases) else found
 
     def _tokens(self, texts: Sequence[str]) -> list[list[str]]:
-        tokenizer = self.config.tokenizer
-        lowercase = self.config.lowercase or tokenizer == "ascii"
+        lowercase = self.lowercase or self.tokenizer == "ascii"
         spaces = dict.fromkeys(map(ord, LINE_ENDS), " ")
         lines = "\n".join(_MARK + text.translate(spaces) for text in texts)
-        count = count_tokens(lines.encode(errors="replace"), character_classes(tokenizer, "lines"), lowercase)
-        words = fold_words(count.words.words().to_pylist(), tokenizer, lowercase) if texts else []
+        count = count_tokens(lines.encode(errors="replace"), character_classes(self.tokenizer, "lines"), lowercase)
+        words = fold_words(count.words.words().to_pylist(), self.tokenizer, lowercase) if texts else []
         tokens = [words[local] for local in count.ids.tolist()]
         return [tokens[start + 1 : stop] for start, stop in pairwise(count.offsets.tolist())]
 
     def _pieces(self, texts: Sequence[str]) -> list[list[str]]:
         processor = load_pieces(self.pieces)
         unknown = processor.unk_id()
-        encoded = processor.encode([fold_text(text, self.config.lowercase) for text in texts])
+        encoded = processor.encode([fold_text(text, self.lowercase) for text in texts])
         return [processor.id_to_piece([piece for piece in pieces if piece != unknown]) for pieces in encoded]
 
     def _joined(self, sentences: list[list[str]]) -> list[list[str]]:

@@ -46,9 +46,8 @@ def all_experiments(root: Path = Path()) -> list[Experiment]:
             say(f"left out: {revision.name if revision else WORKSPACE}: {error}")
     if not found:
         raise ArtifactError("there is no experiment with results here. Run: dvc repro")
-    committed = [one for one in found if one.revision and one.revision.name == "HEAD"]
-    if committed and found[0].revision is None and found[0].fingerprints == committed[0].fingerprints:
-        found = found[1:]
+    if found[0].revision is None and any(one.fingerprints == found[0].fingerprints for one in found[1:]):
+        found = found[1:]  # of HEAD, or of the experiment that was run last
     return found
 
 
@@ -66,7 +65,7 @@ def tidy_rows(experiments: Sequence[Experiment]) -> Iterator[dict[str, Any]]:
                 **{f"scores.{name}": score["value"] for name, score in result["scores"].items()},
                 **{f"coverage.{name}": score.get("coverage") for name, score in result["scores"].items()},
                 **{f"run.{key}": value for key, value in flat(experiment.runs.get(result["seed"], {})).items()},
-                **{f"fingerprints.{key}": value for key, value in result["fingerprints"].items()},
+                **{f"fingerprints.{key}": value for key, value in flat(result["fingerprints"]).items()},
             }
 
 

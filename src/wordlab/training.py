@@ -243,7 +243,7 @@ def save_model(folder: Path, engine: Engine, data: TrainingData, params: Params,
             "seed": seed,
             "config": {
                 "corpus": params.corpus,
-                "tokenize": dataclasses.asdict(params.tokenize),
+                "tokenize": {"tokenizer": params.tokenize.tokenizer, "lowercase": params.tokenize.lowercase},
                 "model": dataclasses.asdict(params.model),
                 "train": dataclasses.asdict(params.train),
                 "vocab": dataclasses.asdict(params.vocab),
