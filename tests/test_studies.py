@@ -23,7 +23,7 @@ from wordlab.study import Study, level_name, load_study
 from wordlab.study_page import as_markdown, as_text
 from wordlab.study_plot import study_figure
 from wordlab.study_results import StudyResult, collect, read_result, result_path, write_result
-from wordlab.study_run import command, require_its_parameters
+from wordlab.study_run import command, require_its_parameters, run_arm
 
 ROOT = Path(__file__).parents[1]
 TOY: dict[str, Any] = {
@@ -316,3 +316,14 @@ def test_arms_that_were_not_run_are_named(project: Path, monkeypatch: pytest.Mon
         study_command.run(FILE, dry=False)
     with pytest.raises(ArtifactError, match=r"toy\.json is missing\. Run: wordlab study run studies/toy\.yaml"):
         study_command.show(FILE, None)
+
+
+def test_an_arm_that_fails_ends_the_study_with_what_to_do(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(project.parent))
+    with pytest.raises(
+        ArtifactError, match=r"arm ns-window2 failed: `dvc exp run` ended with status \d+, for the reason"
+    ):
+        run_arm(load_study(FILE).arms[0], project)
+    assert "not inside of a DVC repository" in capfd.readouterr().err

@@ -85,7 +85,7 @@ def run_missing(study: Study, root: Path = Path()) -> None:
             say(f"{study.name}, arm {number} of {len(study.arms)}: {arm.name} is there, {arm.experiment}")
             continue
         say(f"{study.name}, arm {number} of {len(study.arms)}: {arm.name}, as {arm.experiment}")
-        _run(arm, root)
+        run_arm(arm, root)
         if arm.name not in finished(study, root):
             raise ArtifactError(
                 f"`dvc exp run` ended well, but left no experiment {arm.experiment}. See: dvc exp list --all-commits"
@@ -117,8 +117,11 @@ def _value(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _run(arm: Arm, root: Path) -> None:
-    """Run one experiment to its end, and hand on what asks this process to stop: a stage then writes a checkpoint."""
+def run_arm(arm: Arm, root: Path) -> None:
+    """Run one experiment to its end, and hand on what asks this process to stop: a stage then writes a checkpoint.
+
+    Raises ArtifactError where it fails, StoppedError where it was stopped.
+    """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     with StopSignals() as stop:
         process = subprocess.Popen(
