@@ -83,7 +83,7 @@ class TokenizeConfig:
     """Section `tokenize` of params.yaml."""
 
     normalizer: Literal["plain", "wiki", "korean"]
-    tokenizer: Literal["words", "ascii", "whitespace", "sentencepiece"]
+    tokenizer: Literal["words", "ascii", "whitespace", "sentencepiece", "kiwi"]
     lowercase: bool
     sentences: Literal["punctuation", "lines"]
     """What ends a sentence besides the end of a line."""

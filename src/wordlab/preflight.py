@@ -52,6 +52,8 @@ TOKENS_DISK_FACTOR = 1.2
 """Bytes written by tokenize for each byte of text: a number of 4 bytes for a word of 4.7 letters and a space."""
 PIECES_FACTOR = 30
 """Bytes that sentencepiece holds for each byte of its sample."""
+KIWI_BYTES = 500 * MB
+"""Kiwi with its dictionary, and what it keeps in mind while it reads, in each worker."""
 COUNTED_WORD_BYTES = 150
 """A distinct word while dictionaries are merged: table, counts, Arrow."""
 WORD_BYTES = 260
@@ -216,6 +218,8 @@ def tokenize_need(text_bytes: int, params: Params) -> Need:
     if config.tokenizer == "sentencepiece":
         memory += PIECES_FACTOR * min(text_bytes, config.sentencepiece.sample_bytes)
         lower = f"a smaller tokenize.sentencepiece.sample_bytes, {lower}"
+    if config.tokenizer == "kiwi":
+        memory += workers * KIWI_BYTES
     disk = int(TOKENS_DISK_FACTOR * text_bytes) + MINIMUM_DISK
     return Need("tokenize", memory, 0, disk, DATA / "tokenize", f"{lower}, or a smaller corpus or tokenize.max_bytes")
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from wordlab.artifacts import read_manifest
 from wordlab.errors import ArtifactError
+from wordlab.morphemes import morphemes
 from wordlab.phrases import Phrases, join_phrases, no_phrases, pair_tables
 from wordlab.pieces import MODEL, load_pieces
 from wordlab.shards import DICTIONARY_SCHEMA, map_batch
@@ -34,7 +35,7 @@ _MARK = "x "
 class SentenceTokenizer:
     """What turns texts into words."""
 
-    tokenizer: Literal["words", "ascii", "whitespace", "sentencepiece"]
+    tokenizer: Literal["words", "ascii", "whitespace", "sentencepiece", "kiwi"]
     lowercase: bool
     pieces: Path
     """The sentencepiece model; read with tokenizer `sentencepiece` alone."""
@@ -65,7 +66,12 @@ class SentenceTokenizer:
 
     def words(self, texts: Sequence[str]) -> list[list[str]]:
         """The words of each text, known to the model or not, phrases joined."""
-        found = self._pieces(texts) if self.tokenizer == "sentencepiece" else self._tokens(texts)
+        if self.tokenizer == "sentencepiece":
+            found = self._pieces(texts)
+        elif self.tokenizer == "kiwi":
+            found = list(morphemes(texts, self.lowercase))
+        else:
+            found = self._tokens(texts)
         return self._joined(found) if len(self.phrases) else found
 
     def _tokens(self, texts: Sequence[str]) -> list[list[str]]:

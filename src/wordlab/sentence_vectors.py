@@ -32,7 +32,7 @@ _MARK = "x "
 class SentenceRule:
     """How a model makes a vector of a sentence."""
 
-    tokenizer: Literal["words", "ascii", "whitespace", "sentencepiece"] | None = None
+    tokenizer: Literal["words", "ascii", "whitespace", "sentencepiece", "kiwi"] | None = None
     """As tokenize.tokenizer, the model's corpus was tokenized with it; None: not known."""
     lowercase: bool = False
     word_ngrams: int = 1
@@ -57,6 +57,8 @@ class SentenceRule:
             return "the model does not say how its text was tokenized (one trained by this version does: dvc repro)"
         if self.tokenizer == "sentencepiece":
             return "the model is of word pieces, and what cuts a text into them is not in its folder"
+        if self.tokenizer == "kiwi":
+            return "the model is of morphemes, which Kiwi finds, and not this package"
         return "the model has phrases, and what joins words to them is not in its folder" if self.phrases else ""
 
 

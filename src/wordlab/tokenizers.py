@@ -31,7 +31,8 @@ DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 @functools.cache
 def character_classes(
-    tokenizer: Literal["words", "ascii", "whitespace", "sentencepiece"], sentences: Literal["punctuation", "lines"]
+    tokenizer: Literal["words", "ascii", "whitespace", "sentencepiece", "kiwi"],
+    sentences: Literal["punctuation", "lines"],
 ) -> NDArray[np.uint16]:
     """Class of every code point, shape (0x110000,), for one tokenizer and one way to end sentences."""
     spaces, controls, wordlike = _unicode_classes()
@@ -74,7 +75,7 @@ def _code_points(characters: str) -> list[int]:
 
 
 def fold_words(
-    words: list[str], tokenizer: Literal["words", "ascii", "whitespace", "sentencepiece"], lowercase: bool
+    words: list[str], tokenizer: Literal["words", "ascii", "whitespace", "sentencepiece", "kiwi"], lowercase: bool
 ) -> list[str]:
     """The form in which words are counted: NFC, lower-cased if so wished, ’ written ', digits of `ascii` spelled out.
 

@@ -22,6 +22,7 @@ from wordlab.artifacts import output_folder, write_manifest
 from wordlab.config import CorpusFormatConfig, TokenizeConfig
 from wordlab.corpus_format import TEXT, is_plain_text, open_corpus_text
 from wordlab.errors import CorpusError
+from wordlab.morphemes import count_morphemes, kiwi_versions
 from wordlab.parallel import map_in_processes
 from wordlab.pieces import count_pieces, train_pieces
 from wordlab.rawtext import sniff_format
@@ -58,6 +59,7 @@ def tokenize_corpus(
 
     Raises CorpusError if there is nothing to learn from or the text is broken.
     """
+    _versions(config)  # what is missing is told before anything is read
     with output_folder(out_folder) as folder:
         if config.tokenizer == "sentencepiece":
             train_pieces(_tasks(files, config, stored, Counter(), announce=False), config, folder, workers)
@@ -65,11 +67,16 @@ def tokenize_corpus(
         dropped: Counter[str] = Counter()
         done = map_in_processes(work, _tasks(files, config, stored, dropped), workers)
         reports = list(_with_progress(done, _bytes_to_read(files, config, stored)))
-        content = _manifest_content(reports, dropped)
+        content = _manifest_content(reports, dropped) | _versions(config)
         if content["num_tokens"] == 0:
             raise CorpusError(_no_tokens_message(files, reports, dropped))
         write_manifest(folder, "tokenize", content)
     return content
+
+
+def _versions(config: TokenizeConfig) -> dict[str, Any]:
+    """What else decides the tokens, where that is not part of this project."""
+    return {"kiwi": kiwi_versions()} if config.tokenizer == "kiwi" else {}
 
 
 def _tasks(
@@ -114,6 +121,8 @@ def tokenize_shard(task: ShardTask, config: TokenizeConfig, folder: Path) -> Sha
     text, dropped = normalized_text(task.spans, config.invalid_bytes, config.normalizer == "korean")
     if config.tokenizer == "sentencepiece":
         ids, offsets, words = count_pieces(text, config, folder, dropped)
+    elif config.tokenizer == "kiwi":
+        ids, offsets, words = count_morphemes(text, config)
     else:
         ids, offsets, words = _count_folded(text, config, dropped)
     write_sentences(folder / f"tokens-{task.index:05d}.arrow", ids, offsets)
