@@ -94,7 +94,9 @@ def test_models_of_words_alone_give_the_mean_of_their_vectors() -> None:
     assert plain.sentence_vector(["the", "cat"]) == expected(vectors, "the", "cat")
 
 
-@pytest.mark.parametrize("tokenizer, why", [("sentencepiece", "of word pieces"), (None, "does not say how")])
+@pytest.mark.parametrize(
+    "tokenizer, why", [("sentencepiece", "of word pieces"), ("kiwi", "of morphemes"), (None, "does not say how")]
+)
 def test_a_text_that_cannot_be_tokenized_is_refused(tokenizer: str | None, why: str) -> None:
     with pytest.raises(QueryError, match=rf"{why}.*give lists of words"):
         model(tokenizer).sentence_vector("the cat")  # type: ignore[arg-type]
