@@ -463,10 +463,10 @@ def test_an_experiment_killed_in_its_copy_goes_on_in_another_copy(project: Proje
         (
             "model.arch",
             "skipgramm",
-            "model.arch is 'skipgramm', but must be one of skipgram, cbow. Did you mean skipgram?",
+            "model.arch is 'skipgramm', but must be one of skipgram, cbow, sent2vec. Did you mean skipgram?",
         ),
         ("model.negatives", 0, "model.negatives is 0, but must be from 1 to 1000000: without noise words"),
-        ("train.lr", 0.05, "train.lr is 0.05, but must be a section with the keys skipgram, cbow."),
+        ("train.lr", 0.05, "train.lr is 0.05, but must be a section with the keys skipgram, cbow, sent2vec."),
         ("vocab.min_count", "five", "vocab.min_count is 'five', but must be a whole number."),
         ("corpus", "enwik9", "corpus is 'enwik9', which is neither a row of the catalog nor a file or folder"),
     ],

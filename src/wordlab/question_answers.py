@@ -22,6 +22,8 @@ from wordlab.errors import ArtifactError
 from wordlab.evaluation import KINDS, score_name
 from wordlab.rules import WORDLAB, Rules
 
+LARGEST = 1e9
+"""No score of a person, cosine or distance is as large; squares of sums of larger ones would overflow."""
 TOLERANCE = 2e-4
 """Part of a score by which answers may miss it: cosines stand in the files with six decimals."""
 ANALOGY_COLUMNS = {"section", "asked"}
@@ -145,8 +147,8 @@ class AnswerFile:
         if "human" in self.columns:
             return self._correlation(ending, rules)
         if "correct" in self.columns:  # of sentences to complete, all count
-            everything = np.ones(len(self.questions), dtype=bool)
-            return None if ending else Average(everything, 100 * self._numbers("correct"))
+            correct = self._numbers("correct")
+            return None if ending else Average(np.ones(len(correct), dtype=bool), 100 * correct)
         return self._average(ending, rules) if self.columns.keys() >= ANALOGY_COLUMNS else None
 
     def _correlation(self, ending: str, rules: Rules) -> Correlation | None:
@@ -183,8 +185,8 @@ class AnswerFile:
         texts = self.columns[column]
         try:
             numbers = np.array([float(text or "nan") for text in texts])
-            if not np.isfinite(numbers[[text != "" for text in texts]]).all():
-                raise ValueError("a number that is not finite")
+            if not (np.abs(numbers[[text != "" for text in texts]]) <= LARGEST).all():
+                raise ValueError("a number that is not finite, or far too large")
         except ValueError as error:
             told = f"{column}: {str(error)[:300]}"
             raise ArtifactError(f"{self.where} is damaged, column {told}. Run: dvc repro evaluate") from None
