@@ -22,13 +22,10 @@ from wordlab.morphemes import morphemes
 from wordlab.phrases import Phrases, join_phrases, no_phrases, pair_tables
 from wordlab.pieces import MODEL, load_pieces
 from wordlab.shards import DICTIONARY_SCHEMA, map_batch
-from wordlab.tokencount import count_tokens
-from wordlab.tokenizers import LINE_ENDS, character_classes, fold_text, fold_words
+from wordlab.text_tokens import tokens_of
+from wordlab.tokenizers import fold_text
 from wordlab.vocab import vocabulary_sources
 from wordlab.wordtable import WordTable
-
-_MARK = "x "
-"""Put before every text: a token to every tokenizer, so that each text makes one sentence, and none is lost."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +72,11 @@ class SentenceTokenizer:
         return self._joined(found) if len(self.phrases) else found
 
     def _tokens(self, texts: Sequence[str]) -> list[list[str]]:
-        lowercase = self.lowercase or self.tokenizer == "ascii"
-        spaces = dict.fromkeys(map(ord, LINE_ENDS), " ")
-        lines = "\n".join(_MARK + text.translate(spaces) for text in texts)
-        count = count_tokens(lines.encode(errors="replace"), character_classes(self.tokenizer, "lines"), lowercase)
-        words = fold_words(count.words.words().to_pylist(), self.tokenizer, lowercase) if texts else []
-        tokens = [words[local] for local in count.ids.tolist()]
-        return [tokens[start + 1 : stop] for start, stop in pairwise(count.offsets.tolist())]
+        if not texts:
+            return []
+        words, ids, offsets = tokens_of(texts, self.tokenizer, self.lowercase)
+        tokens = [words[local] for local in ids.tolist()]
+        return [tokens[start + 1 : stop] for start, stop in pairwise(offsets.tolist())]
 
     def _pieces(self, texts: Sequence[str]) -> list[list[str]]:
         processor = load_pieces(self.pieces)

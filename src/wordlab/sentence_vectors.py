@@ -24,8 +24,6 @@ TEXTS_TOGETHER = 4096
 """Texts that are tokenized at once, so that memory does not grow with their number."""
 FEW_WORDS = 200
 """Up to here words are looked up one by one; more are cheaper together, though that looks at the whole vocabulary."""
-_MARK = "x "
-"""Put before every text: a word to every tokenizer, so that each text makes one sentence, and none is lost."""
 
 
 @dataclass(frozen=True)
@@ -79,20 +77,14 @@ class Sentences:
     @classmethod
     def of_texts(cls, texts: Sequence[str], rule: SentenceRule, index: WordIndex) -> Sentences:
         """Raises QueryError where the model does not say how its text was tokenized, or by a trained tokenizer."""
-        from wordlab.tokencount import count_tokens  # compiles
-        from wordlab.tokenizers import LINE_ENDS, character_classes, fold_words
+        from wordlab.text_tokens import tokens_of  # compiles
 
-        tokenizer = rule.tokenizer
-        if rule.missing or tokenizer is None:
+        if rule.missing or rule.tokenizer is None:
             raise QueryError(f"{rule.missing}. From Python, give lists of words in the place of texts.")
-        lowercase = rule.lowercase or tokenizer == "ascii"
-        spaces = dict.fromkeys(map(ord, LINE_ENDS), " ")
-        lines = "\n".join(_MARK + text.translate(spaces) for text in texts)
-        count = count_tokens(lines.encode(errors="replace"), character_classes(tokenizer, "lines"), lowercase)
-        words = fold_words(count.words.words().to_pylist(), tokenizer, lowercase)
-        ids = _rows(words, index)[count.ids]
-        ids[count.offsets[:-1]] = -1  # the marks
-        return cls._known(ids, count.offsets)
+        words, local, offsets = tokens_of(texts, rule.tokenizer, rule.lowercase)
+        ids = _rows(words, index)[local]
+        ids[offsets[:-1]] = -1  # the marks
+        return cls._known(ids, offsets)
 
     @classmethod
     def _known(cls, ids: NDArray[np.int32], offsets: NDArray[np.int64]) -> Sentences:

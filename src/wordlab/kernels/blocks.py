@@ -189,24 +189,25 @@ def prefetch_block(tokens, start, stop, rule, draws, depth):
     position = draws.first_position + tokens.position[start]
     for n in range(rule.block_negatives):
         noise_id = noise_word(draws.noise_key, position, n, rule.accept, rule.alias)
-        _prefetch_row(rule.table, rule.vocab_size + 1 + noise_id, depth)
+        prefetch_row(rule.table, rule.vocab_size + 1 + noise_id, depth)
     begin, end = max(start - rule.window, 0), min(stop + rule.window, word_id.shape[0])
     for t in range(begin, end):
         if rule.hierarchical and (rule.method == SKIPGRAM or start <= t < stop):
             for k in range(rule.path_start[word_id[t]], rule.path_start[word_id[t] + 1]):
-                _prefetch_row(rule.table, rule.vocab_size + 1 + rule.path_node[k], depth)
+                prefetch_row(rule.table, rule.vocab_size + 1 + rule.path_node[k], depth)
         if not (rule.hierarchical and rule.method == SKIPGRAM):
-            _prefetch_row(rule.table, others + word_id[t], depth)
+            prefetch_row(rule.table, others + word_id[t], depth)
         if rule.bag_words > 0 and (rule.method != SKIPGRAM or start <= t < stop):
             for b in range(rule.bag_start[word_id[t]], rule.bag_start[word_id[t] + 1]):
-                _prefetch_row(rule.table, rule.bag_row[b], depth)
+                prefetch_row(rule.table, rule.bag_row[b], depth)
     for t in range(start, stop):
         if rule.method == SKIPGRAM or not rule.hierarchical:
-            _prefetch_row(rule.table, own + word_id[t], depth)
+            prefetch_row(rule.table, own + word_id[t], depth)
 
 
 @njit(inline="always")
-def _prefetch_row(table, row, depth):
+def prefetch_row(table, row, depth):
+    """Ask for a row of the table whose address is given."""
     address = table + 4 * depth * np.int64(row)
     for k in range(0, depth, LANES):
         prefetch(address, k)

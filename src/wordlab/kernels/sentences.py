@@ -28,13 +28,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from wordlab.compiled import inner, kernel, njit
+from wordlab.compiled import inner, kernel
 from wordlab.kernels.batches import Team, apply_updates, keep_tokens
-from wordlab.kernels.blocks import axpy, draw_noise, fill, noise_residuals, noise_updates, transpose_hidden
+from wordlab.kernels.blocks import (
+    axpy,
+    draw_noise,
+    fill,
+    noise_residuals,
+    noise_updates,
+    prefetch_row,
+    transpose_hidden,
+)
 from wordlab.kernels.cbow import exclude_targets, hidden_gradients, true_pairs
 from wordlab.kernels.layout import DENSE, Updates
 from wordlab.kernels.sentence_plan import plan_segment
-from wordlab.kernels.simd import LANES, load, peek, poke, prefetch, splat, store
+from wordlab.kernels.simd import LANES, load, peek, poke, splat, store
 from wordlab.kernels.threads import take_next, wait_for_all
 from wordlab.word_ngrams import bucket_of, draw_dropped, first_hash, longer_hash
 
@@ -145,7 +153,7 @@ def _prefetch_block(block, segment, rule, bags, draws, dropout_key, plan, pieces
         begin, stop = np.int64(plan.piece_start[piece]), np.int64(plan.piece_stop[piece])
         draw_dropped(dropout_key, draws.first_position + begin, stop - begin, bags.dropout, pieces.dropped)
         for t in range(begin, stop):
-            _prefetch_row(rule.table, segment.ids[t], depth)
+            prefetch_row(rule.table, segment.ids[t], depth)
             if pieces.dropped[t - begin]:
                 continue
             value = first_hash(segment.ids[t])
@@ -153,14 +161,7 @@ def _prefetch_block(block, segment, rule, bags, draws, dropout_key, plan, pieces
                 if pieces.dropped[other - begin]:
                     break
                 value = longer_hash(value, segment.ids[other])
-                _prefetch_row(rule.table, bags.first_row + bucket_of(value, bags.buckets), depth)
-
-
-@njit(inline="always")
-def _prefetch_row(table, row, depth):
-    address = table + 4 * depth * np.int64(row)
-    for k in range(0, depth, LANES):
-        prefetch(address, k)
+                prefetch_row(rule.table, bags.first_row + bucket_of(value, bags.buckets), depth)
 
 
 @inner
