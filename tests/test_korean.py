@@ -14,6 +14,7 @@ from text_helpers import read_sentences, sentencepiece_config, tokenized
 
 from wordlab.artifacts import read_manifest
 from wordlab.korean import korean_text
+from wordlab.text import _korean
 
 CHANGED = [
     ("나라(國家)는 크다", "나라는 크다"),
@@ -59,6 +60,16 @@ def test_what_is_dropped_is_counted(tmp_path: Path) -> None:
     folder = tokenized(tmp_path, "나라(國家)는 이름()은\n배움터(學校, school)\n", normalizer="korean")
     assert read_manifest(folder, "tokenize")["dropped"] == {"bracketed_hanja": 2, "empty_brackets": 1}
     assert read_sentences(folder) == [["나라는", "이름은"], ["배움터", "school"]]
+
+
+def test_a_text_is_the_same_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = "\n".join([*(text for text, _ in CHANGED), *UNCHANGED] * 2).encode()
+    whole = Counter[str]()
+    wanted = korean_text(lines.decode(), whole).encode()
+    for size in (1, 7, 100):
+        monkeypatch.setattr("wordlab.text._KOREAN_BYTES", size)
+        dropped = Counter[str]()
+        assert _korean(lines, dropped) == wanted and dropped == whole
 
 
 def test_a_dump_is_stripped_first(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

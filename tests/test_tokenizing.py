@@ -139,6 +139,17 @@ def test_a_line_of_100_megabytes_is_cut_and_counted(tmp_path):
     assert content["num_tokens"] == 18_000_000 and content["dropped"] == {"cut_lines": 2}
 
 
+def test_words_are_folded_the_same_however_many_at_once(tmp_path, monkeypatch):
+    text = "\n".join(f"Ünlü{i} ÜNLÜ{i} e\u0301t{i} ét{i} l\u2019{i} L'{i} plain{i}" for i in range(50))
+    wanted = hashes(tokenized(tmp_path, text))
+    for size in (1, 7):
+        monkeypatch.setattr("wordlab.tokenizing._FOLDED_AT_ONCE", size)
+        (tmp_path / str(size)).mkdir()
+        assert hashes(tokenized(tmp_path / str(size), text)) == wanted
+    for words in read_sentences(tmp_path / "tokenize"):
+        assert words[0] == words[1] and words[2] == words[3] and words[4] == words[5]
+
+
 @pytest.mark.parametrize("content", ["", "\n\n  \n", "... !! --"])
 def test_a_corpus_without_words_is_an_error(tmp_path, content):
     with pytest.raises(CorpusError, match=r"The corpus holds no words: \d+ bytes in 1 files \(.*corpus.txt\)"):

@@ -17,6 +17,7 @@ from wordlab.wikitext import article_texts
 
 InvalidBytes = Literal["error", "drop"]
 _LONGEST_CHARACTER = 4
+_KOREAN_BYTES = 1 << 20
 
 
 def normalized_text(
@@ -39,7 +40,18 @@ def normalized_text(
         else:
             texts.append("\n".join(article_texts(data.decode(), span.dump, dropped)).encode())
     text = b"\n".join(texts) if len(texts) != 1 else texts[0]
-    return korean_text(text.decode(), dropped).encode() if is_korean else text, dropped
+    return _korean(text, dropped) if is_korean else text, dropped
+
+
+def _korean(text: bytes, dropped: Counter[str]) -> bytes:
+    """By the rules for Korean, which look at one line at a time, so that no more of it is a string of Python's."""
+    parts = []
+    start = 0
+    while start < len(text):
+        stop = text.find(b"\n", start + _KOREAN_BYTES) + 1 or len(text)
+        parts.append(korean_text(text[start:stop].decode(), dropped).encode())
+        start = stop
+    return b"".join(parts)
 
 
 def checked_utf8(span: Span, invalid_bytes: InvalidBytes, dropped: Counter[str]) -> bytes:

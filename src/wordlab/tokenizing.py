@@ -33,6 +33,8 @@ from wordlab.text import normalized_text
 from wordlab.tokencount import TokenCount, count_tokens
 from wordlab.tokenizers import character_classes, fold_words
 
+_FOLDED_AT_ONCE = 1 << 15
+"""Words that are strings of Python's at a time; in a text of another script than Latin all words become such."""
 LocalSentences = tuple[NDArray[np.int32], NDArray[np.int64], pa.LargeStringArray]
 """Local ids, offsets of the sentences, words by local id in the order of first appearance."""
 
@@ -141,13 +143,20 @@ def _count_folded(text: bytes, config: TokenizeConfig, dropped: Counter[str]) ->
     candidates = (
         pc.equal(pc.utf8_length(words), 1) if config.tokenizer == "ascii" else pc.invert(pc.string_is_ascii(words))
     )
-    originals = words.filter(candidates).to_pylist()
-    folded = fold_words(originals, config.tokenizer, lowercase) if originals else originals
-    changed = [i for i, (original, word) in enumerate(zip(originals, folded, strict=True)) if original != word]
+    places = np.flatnonzero(candidates.to_numpy(zero_copy_only=False))
+    changed: list[int] = []
+    new_words: list[str] = []
+    for start in range(0, len(places), _FOLDED_AT_ONCE):
+        old_ids = places[start : start + _FOLDED_AT_ONCE]
+        originals = words.take(pa.array(old_ids)).to_pylist()
+        folded = fold_words(originals, config.tokenizer, lowercase)
+        for old_id, original, word in zip(old_ids.tolist(), originals, folded, strict=True):
+            if original != word:
+                changed.append(old_id)
+                new_words.append(word)
     if not changed:
         return count.ids, count.offsets, words
-    old_ids = np.flatnonzero(candidates.to_numpy(zero_copy_only=False))[changed]
-    return merge_words(count, old_ids, [folded[i] for i in changed])
+    return merge_words(count, np.array(changed, dtype=np.int64), new_words)
 
 
 def merge_words(count: TokenCount, old_ids: NDArray[np.int64], new_words: list[str]) -> LocalSentences:
