@@ -271,6 +271,11 @@ def test_broken_bytes_of_an_encoding_are_told_with_their_place_or_dropped(
     assert read(path, stored(encoding="cp949"), "drop") == ("가나  다\n".encode(), {"invalid_bytes": 2})
 
 
+def test_each_byte_of_a_broken_character_is_counted(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", b"a\0\x00\xd8b\0")
+    assert read(path, stored(encoding="utf-16-le"), "drop") == (b"ab", {"invalid_bytes": 2})
+
+
 def test_a_character_cut_off_by_the_end_is_dropped_and_counted(tmp_path: Path) -> None:
     path = written(tmp_path / "a.txt", "word 가".encode("cp949")[:-1])
     assert read(path, stored(encoding="cp949")) == (b"word ", {"truncated_final_bytes": 1})
