@@ -81,7 +81,10 @@ def test_empty_lines_a_byte_order_mark_and_a_last_line_without_end(tmp_path: Pat
         (b'{"text": 17}', "its field 'text' holds 17, which is no text"),
         (b'{"text": "a\\u0000"}', "its field 'text' holds a NUL character"),
         (b'{"text": "\\ud800"}', "its field 'text' holds half of a surrogate pair"),
-        (b'{"text": "\xff"}', r"it is not valid UTF-8 \(invalid start byte at byte 10 of the row\)"),
+        (
+            b'{"text": "\xff"}',
+            r"it is not valid UTF-8 \(invalid start byte at byte 10 of the row\); if .*corpus_format.encoding",
+        ),
         (b'{"text": "a\0"}', "it holds a NUL character"),
         (b"[" * 100_000, "its values are nested too deeply"),
         (b'{"text": "' + b"x" * 300 + b'"}', "it is longer than 256 bytes"),

@@ -70,12 +70,14 @@ def rows_to_pieces(
             yield text + b"\n"
 
 
-def as_text(row: bytes) -> str:
-    """The row as text. Raises InvalidRowError."""
+def as_text(row: bytes, hint: str = "") -> str:
+    """The row as text. hint: ends the message over broken UTF-8. Raises InvalidRowError."""
     try:
         text = row.decode()
     except UnicodeDecodeError as error:
-        raise InvalidRowError(f"it is not valid UTF-8 ({error.reason} at byte {error.start} of the row)") from None
+        raise InvalidRowError(
+            f"it is not valid UTF-8 ({error.reason} at byte {error.start} of the row){hint}"
+        ) from None
     if "\0" in text:
         raise InvalidRowError("it holds a NUL character")
     return text
@@ -108,15 +110,15 @@ def _numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
         yield number, None
 
 
-def _whole(line: bytes | None) -> bytes:
+def _line_text(line: bytes | None) -> str:
     if line is None:
         raise InvalidRowError(f"it is longer than {ROW_LIMIT_BYTES} bytes")
-    return line
+    return as_text(line, "; if the file is in another encoding, name that in download.corpus_format.encoding")
 
 
 def _json_text(line: bytes | None, field: str) -> bytes | None:
     try:
-        row = _DECODER.decode(as_text(_whole(line).rstrip(b"\r\n")))
+        row = _DECODER.decode(_line_text(line).rstrip("\r\n"))
     except RecursionError:
         raise InvalidRowError("its values are nested too deeply") from None
     except json.JSONDecodeError as error:
@@ -153,7 +155,7 @@ def wikiextractor_texts(
 
 def _page_line(line: bytes | None, titles: list[str]) -> bytes:
     """A line of text; an empty one for a mark or a title. titles: the one that is to come, or none."""
-    text = as_text(_whole(line)).rstrip()
+    text = _line_text(line).rstrip()
     if text.startswith('<doc id="') and text.endswith('">'):
         start = text.find(_TITLE)
         titles[:] = [_unescaped(text[start + len(_TITLE) : -2])] if start >= 0 else []
