@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ import scipy.stats
 from tests.experiments import make_results, result_of
 from tests.helpers import CONFIG
 from wordlab.artifacts import sha256_file, write_json, write_manifest
-from wordlab.comparison import Comparison, PairComparison, ScoreDifference, compare
+from wordlab.comparison import ALPHA, Comparison, PairComparison, ScoreDifference, _judged, compare
 from wordlab.comparison_json import as_json
 from wordlab.comparison_sentences import sentence
 from wordlab.comparison_text import as_markdown, as_text
-from wordlab.differences import holm, seeds_needed
+from wordlab.differences import MOST_SEEDS, holm, seeds_needed
 from wordlab.errors import ArtifactError, ConfigError
 from wordlab.experiments import Experiment, open_experiment
 from wordlab.resampling import question_interval
@@ -222,6 +223,8 @@ def test_other_text_and_coverage_are_told(folder: Path) -> None:
     remarks = only(compare([ours, theirs])).what.remarks
     assert remarks[0].startswith("They were trained on different text, toy and text8: ")
     assert remarks[1].endswith("quite the same questions: men 90.0 % and 80.0 %")
+    chosen = only(compare([ours, theirs], scores=["google_analogy"])).what.remarks
+    assert len(chosen) == 1 and chosen[0] == remarks[0], "the coverage of a score that nobody asked for"
     same_text = {"vocabulary": "w", "encode": "f", "evaluation_sets": "s"}
     other = experiment(folder, "other", BETTER, fingerprints=same_text)
     assert only(compare([ours, other])).what.remarks == (
@@ -450,6 +453,23 @@ def test_json_has_everything(folder: Path) -> None:
     assert set(one) == {*ScoreDifference.__dataclass_fields__, "sentence"}
     assert one["sentence"] == said(found)[0] and one["t"]["degrees_of_freedom"] == 5
     assert one["difference"] == 2.01667
+    men = tree["experiments"][1]["scores"]["men"]
+    assert (men["unit"], men["coverage"], men["answered"], men["asked"]) == ("rho", 90.0, 90, 100)
+
+
+def test_seeds_that_would_do_are_never_above_the_most_that_are_looked_at(folder: Path) -> None:
+    """Of a score that is decided they are as many as would do; of another, more than have not told."""
+    found = compare([experiment(folder, "main", BASE), experiment(folder, "new", BETTER)])
+    decided = found.pairs[0].scores[0]
+    assert decided.verdict == "higher" and decided.seeds_needed is not None
+    assert decided.seeds_needed == seeds_needed(decided.effect or 0.0, decided.paired, ALPHA / found.tests)
+    small = replace(decided, effect=0.1, t=replace(decided.t, p=0.06), base=replace(decided.base, seeds=MOST_SEEDS))
+    small = replace(small, other=small.base)
+    assert (seeds_needed(0.1, True, ALPHA) or 0) < MOST_SEEDS
+    undecided = _judged(small, corrected=0.06, tests=1)
+    assert undecided.verdict == "undecided" and undecided.seeds_needed is None
+    fewer = replace(small, base=replace(small.base, seeds=MOST_SEEDS - 1))
+    assert _judged(fewer, corrected=0.06, tests=1).seeds_needed == MOST_SEEDS
 
 
 def test_results_file_helpers_are_what_evaluate_writes(tmp_path: Path) -> None:

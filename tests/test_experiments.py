@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -258,6 +259,10 @@ def test_folders_of_results_need_no_project(tmp_path: Path) -> None:
         assert found.seeds == (1, 3) and found.params == {} and found.runs == {} and found.corpus == "toy"
     with pytest.raises(ArtifactError, match="seed-1 does not exist"):
         found.answer_rows(1)
+    (tmp_path / "ours" / "metrics").rename(tmp_path / "old")
+    (tmp_path / "old" / "seed-1.json").write_text("{")
+    with pytest.raises(ArtifactError, match=rf"^{re.escape(str(tmp_path / 'old' / 'seed-1.json'))} is damaged"):
+        open_experiment("old", tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ArtifactError, match=r"empty holds no results: neither metrics/ nor seed-N\.json"):
         open_experiment("empty", tmp_path)

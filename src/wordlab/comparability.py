@@ -6,7 +6,7 @@ that being the question; what differs is named. Other text is allowed too, and t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -50,12 +50,17 @@ class Comparable:
     """What a reader must know besides."""
 
 
-def comparable(base: Experiment, other: Experiment) -> Comparable:
-    """Raises ArtifactError that names the differences if no score can be compared."""
+def comparable(base: Experiment, other: Experiment, wanted: Collection[str] | None = None) -> Comparable:
+    """What can be compared of these scores, or of all.
+
+    Raises ArtifactError that names the differences if no score can be compared.
+    """
     unlike, unlike_analogies = _rules(base, other)
     analogies = (*base.first["sections"], *other.first["sections"])
     scores, left_out = [], {}
     for score in dict.fromkeys([*base.first["scores"], *other.first["scores"]]):
+        if wanted is not None and score not in wanted:
+            continue
         reasons = [*unlike, *(unlike_analogies if score.startswith(analogies) else [])]
         reason = "; ".join(reasons) or _sets_differ(base, other, score)
         if reason:
@@ -63,9 +68,10 @@ def comparable(base: Experiment, other: Experiment) -> Comparable:
         else:
             scores.append(score)
     if not scores:
-        reasons = list(dict.fromkeys(left_out.values()))
+        by_these = "cannot be compared by these scores" if wanted is not None else "have no score that can be compared"
+        told = [f"{score}: {why}" for score, why in left_out.items()] if wanted is not None else left_out.values()
         raise ArtifactError(
-            f"{base.label} and {other.label} have no score that can be compared: {'; '.join(reasons)[:1000]}. "
+            f"{base.label} and {other.label} {by_these}: {'; '.join(dict.fromkeys(told))[:1000]}. "
             "Score both alike: give them the same `evaluate` and `download.evaluation_sets`, then run: dvc repro"
         )
     return Comparable(tuple(scores), left_out, _changed(base, other), tuple(_remarks(base, other, scores)))

@@ -19,6 +19,7 @@ from typing import Literal
 
 from wordlab.comparability import Comparable, answers_for, comparable, rules_of
 from wordlab.differences import (
+    MOST_SEEDS,
     Difference,
     effect_size,
     holm,
@@ -62,7 +63,8 @@ class ScoreDifference:
     effect_name: Literal["d_z", "g"]
     corrected_p: float | None = None
     seeds_needed: int | None = None
-    """Seeds a side that would find such a difference among as many comparisons; None where unknown, or too many."""
+    """Seeds a side that would find such a difference among as many comparisons, 4 times in 5; more than there are
+    where these have not told. None where unknown, or above MOST_SEEDS."""
     verdict: Verdict = "no score"
 
 
@@ -117,13 +119,7 @@ def _require_known(scores: Sequence[str], experiments: Sequence[Experiment]) -> 
 
 
 def _compare_two(base: Experiment, other: Experiment, scores: Sequence[str] | None) -> PairComparison:
-    what = comparable(base, other)
-    if scores is not None:
-        wanted = tuple(score for score in what.scores if score in scores)
-        what = replace(what, scores=wanted, left_out={s: why for s, why in what.left_out.items() if s in scores})
-        if not wanted:
-            reasons = "; ".join(f"{score}: {why}" for score, why in what.left_out.items())
-            raise ArtifactError(f"{base.label} and {other.label} cannot be compared by these scores: {reasons}.")
+    what = comparable(base, other, scores)
     return PairComparison(base.label, other.label, what, tuple(_one_score(base, other, score) for score in what.scores))
 
 
@@ -184,8 +180,11 @@ def _judged(found: ScoreDifference, corrected: float | None, tests: int) -> Scor
     needed = None
     if found.effect is not None and found.t is not None and found.t.p is not None:
         needed = seeds_needed(found.effect, found.paired, ALPHA / tests)
-        needed = needed and max(needed, min(found.base.seeds, found.other.seeds) + 1)
-    return replace(found, corrected_p=corrected, seeds_needed=needed, verdict=_verdict(found, corrected))
+    verdict = _verdict(found, corrected)
+    if needed is not None and verdict in ("doubtful", "undecided"):  # as many as there are have not told
+        needed = max(needed, min(found.base.seeds, found.other.seeds) + 1)
+        needed = needed if needed <= MOST_SEEDS else None
+    return replace(found, corrected_p=corrected, seeds_needed=needed, verdict=verdict)
 
 
 def _verdict(found: ScoreDifference, corrected: float | None) -> Verdict:

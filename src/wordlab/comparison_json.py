@@ -23,8 +23,12 @@ def as_json(found: Comparison) -> dict[str, Any]:
                 "seeds": list(one.seeds),
                 "missing_seeds": list(one.missing),
                 "scores": {
-                    name: {**dataclasses.asdict(score_spread(one.results, name)), "values": one.values(name)}
-                    for name in one.first["scores"]
+                    name: {
+                        **dataclasses.asdict(score_spread(one.results, name)),
+                        "values": one.values(name),
+                        **{key: score.get(key) for key in ("unit", "coverage", "answered", "asked")},
+                    }
+                    for name, score in one.first["scores"].items()
                 },
             }
             for one in found.experiments

@@ -100,10 +100,10 @@ class Experiment:
             data = self.source.read_data(path)
             listed = self._answer_files(seed).get(f"{row}.tsv")
             if data is None or listed is None:
-                raise ArtifactError(f"{self.source.place}{path} is not at hand")
+                raise ArtifactError(f"{self.source.where(path)} is not at hand")
             if not isinstance(listed, dict) or hashlib.sha256(data).hexdigest() != listed.get("sha256"):
-                raise ArtifactError(f"{self.source.place}{path} has changed since it was written")
-            self._answers[seed, row] = read_answers(row, data, f"{self.source.place}{path}")
+                raise ArtifactError(f"{self.source.where(path)} has changed since it was written")
+            self._answers[seed, row] = read_answers(row, data, self.source.where(path))
         return self._answers[seed, row]
 
     def _answer_files(self, seed: int) -> Mapping[str, Any]:
@@ -112,12 +112,13 @@ class Experiment:
         data = self.source.read_data(f"{folder}/manifest.json")
         if data is None:
             where = "is in neither DVC's cache nor a remote" if self.revision else "does not exist"
-            raise ArtifactError(f"{self.source.place}{folder} {where}")
-        manifest = _parsed(data, f"{self.source.place}{folder}/manifest.json")
+            raise ArtifactError(f"{self.source.where(folder)} {where}")
+        named = self.source.where(f"{folder}/manifest.json")
+        manifest = _parsed(data, named)
         if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-            raise ArtifactError(f"{self.source.place}{folder}/manifest.json is damaged: it lists no files")
+            raise ArtifactError(f"{named} is damaged: it lists no files")
         if manifest.get("results") != self.fingerprints[seed]:
-            raise ArtifactError(f"{self.source.place}{folder} belongs to other results")
+            raise ArtifactError(f"{self.source.where(folder)} belongs to other results")
         return manifest["files"]
 
 
@@ -155,13 +156,13 @@ def load_experiment(label: str, source: Source, revision: Revision | None) -> Ex
         path = f"metrics/seed-{seed}.json"
         data = source.read(path)
         if data is not None:
-            results.append(_checked(_parsed(data, source.place + path), seed, source.place + path))
+            results.append(_checked(_parsed(data, source.where(path)), seed, source.where(path)))
             fingerprints[seed] = hashlib.sha256(data).hexdigest()
     if not results:
-        raise ArtifactError(f"{label} has no results: there is no {source.place}metrics/seed-N.json. {AGAIN}")
-    require_alike(results, f"{source.place}metrics")
+        raise ArtifactError(f"{label} has no results: there is no {source.where('metrics/seed-N.json')}. {AGAIN}")
+    require_alike(results, source.where("metrics"))
     if any(result["scores"].keys() != results[0]["scores"].keys() for result in results):
-        raise ArtifactError(f"the seeds in {source.place}metrics do not have the same scores. {AGAIN}")
+        raise ArtifactError(f"the seeds in {source.where('metrics')} do not have the same scores. {AGAIN}")
     missing = tuple(seed for seed in seeds if seed not in fingerprints)
     return Experiment(label, source, revision, params, tuple(results), missing, fingerprints)
 
@@ -170,15 +171,15 @@ def _params(source: Source) -> Mapping[str, Any]:
     data = source.read("params.yaml")
     if data is None:
         return {}
-    tree = parse_yaml(data, f"{source.place}params.yaml", "Compare another revision.")
+    tree = parse_yaml(data, source.where("params.yaml"), "Compare another revision.")
     if not isinstance(tree, dict) or not _is_plain(tree, MOST_VALUES):
-        raise ConfigError(f"{source.place}params.yaml holds {shown(tree)}, not sections of parameters.")
+        raise ConfigError(f"{source.where('params.yaml')} holds {shown(tree)}, not sections of parameters.")
     return tree
 
 
 def _json(source: Source, path: str) -> Any:
     data = source.read(path)
-    return None if data is None else _parsed(data, source.place + path)
+    return None if data is None else _parsed(data, source.where(path))
 
 
 def _parsed(data: bytes, where: str) -> Any:

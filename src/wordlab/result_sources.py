@@ -16,9 +16,8 @@ from wordlab.revisions import CachedFiles, Revision, list_committed, read_commit
 class Source(Protocol):
     """Where an experiment's files are read from."""
 
-    @property
-    def place(self) -> str:
-        """For messages: goes before a path."""
+    def where(self, path: str) -> str:
+        """The name of a file or folder for messages, as the user would find it."""
 
     def read(self, path: str) -> bytes | None:
         """A small file that git keeps; None if it is not there."""
@@ -38,14 +37,18 @@ class FolderSource:
     root: Path | None
     """The project around it, if it is one."""
 
-    @property
-    def place(self) -> str:
-        return f"{self.metrics.parent}/"
+    def where(self, path: str) -> str:
+        return str(self._place(path) or self.metrics / path)
+
+    def _place(self, path: str) -> Path | None:
+        """Where a file of a project lies; None for what a folder of results alone does not have."""
+        if path == "metrics" or path.startswith("metrics/"):
+            return self.metrics / path.removeprefix("metrics").removeprefix("/")
+        return None if self.root is None else self.root / path
 
     def read(self, path: str) -> bytes | None:
-        if path.startswith("metrics/"):
-            return _read(self.metrics / path.removeprefix("metrics/"))
-        return None if self.root is None else _read(self.root / path)
+        found = self._place(path)
+        return None if found is None else _read(found)
 
     def read_data(self, path: str) -> bytes | None:
         return self.read(path)
@@ -61,9 +64,8 @@ class CommitSource:
     root: Path
     revision: Revision
 
-    @property
-    def place(self) -> str:
-        return f"{self.revision.name}:"
+    def where(self, path: str) -> str:
+        return f"{self.revision.name}:{path}"
 
     @cached_property
     def _cached(self) -> CachedFiles:
