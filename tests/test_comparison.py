@@ -192,6 +192,19 @@ def test_rules_that_are_not_known_are_refused(folder: Path) -> None:
     assert "was scored with evaluate.rules 'theirs', which is unknown here" in only(found).scores[0].no_questions
 
 
+def test_words_made_of_ngrams_matter_to_models_with_subwords_alone(folder: Path) -> None:
+    """Otherwise nothing of before that rule could be compared with anything of after it."""
+    ours = experiment(folder, "main", BASE, config=evaluated())
+    after = experiment(folder, "after", BETTER, config=evaluated(compose=True))
+    assert only(compare([ours, after])).what.left_out == {}
+    with_subwords = copy.deepcopy(evaluated(compose=True))
+    with_subwords["model"]["subwords"] = {"units": "characters", "min_n": 3, "max_n": 6, "buckets": 10}
+    composing = experiment(folder, "composing", BETTER, config=with_subwords)
+    assert only(compare([after, composing])).what.left_out == {}
+    with pytest.raises(ArtifactError, match="compose is False and True"):
+        compare([ours, composing])
+
+
 def test_the_models_vectors_are_a_choice_of_method(folder: Path) -> None:
     both = [
         experiment(folder, name, scores, config=evaluated(vectors=vectors), evaluator={"vectors": vectors})

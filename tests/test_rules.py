@@ -221,8 +221,8 @@ def test_the_rules_say_what_they_are() -> None:
     assert told["wordlab"] == (
         "scored by the rules of wordlab (vocabulary: analogies: the 30,000 most frequent words; pairs: all words; "
         "case: ignored: words are compared in upper case, the most frequent spelling counts; unknown words: questions "
-        "and pairs with an unknown word are not asked; coverage says how many were; question words: a, b and c are no "
-        "answers)"
+        "and pairs with an unknown word are not asked; coverage says how many were; words made of ngrams: none; "
+        "question words: a, b and c are no answers)"
     )
     assert "pairs: the 30,000 most frequent words" in told["gensim"]
     assert "one of the 5 best words is" in told["gensim"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,14 @@ from numpy.typing import NDArray
 from scipy.stats import pearsonr, rankdata, spearmanr
 
 from wordlab.analogies import folded_index
-from wordlab.embeddings import unit_rows
+from wordlab.embeddings import Embeddings, unit_rows
+from wordlab.evaluation import Evaluation, EvaluationSets, detail_lines, evaluate
 from wordlab.evaluation_sets import Pair
-from wordlab.similarity import compare_pairs, pearson, spearman
+from wordlab.ngrams import Ngrams
+from wordlab.question_answers import read_answers
+from wordlab.rules import Rules
+from wordlab.similarity import PairCosines, compare_pairs, pearson, spearman
+from wordlab.subword_vectors import SubwordVectors
 
 
 def random_rows(num_words: int, dim: int, seed: int = 0) -> NDArray[np.float32]:
@@ -86,3 +92,77 @@ def test_rotating_all_vectors_changes_no_correlation() -> None:
 )
 def test_where_a_correlation_has_no_meaning_there_is_none(pairs: list[Pair]) -> None:
     assert compare_pairs({"A": 0, "B": 1, "C": 2}, random_rows(3, 4), pairs).rho is None
+
+
+# ---- words made of n-grams
+
+
+def subword_model(lowercase: bool = True, **tokenize: str) -> Embeddings:
+    """Knows the words king and queen; every n-gram bucket was trained."""
+    rng = np.random.default_rng(2)
+    rows = rng.normal(size=(50, 6)).astype(np.float32)
+    own = rng.normal(size=(2, 6)).astype(np.float32)
+    subwords = SubwordVectors(Ngrams(3, 4, 50), own, np.arange(50, dtype=np.int32), rows)
+    config = {"tokenize": {"tokenizer": "words", "lowercase": lowercase, **tokenize}}
+    return Embeddings(["king", "queen"], own, subwords=subwords, config=config)
+
+
+PAIRS = [Pair("king", "queen", 9.0), Pair("King", "Kingdom", 7.0), Pair("queenly", "kingdom", 3.0), Pair("a", "", 1.0)]
+COMPOSING = Rules(compose=True)
+
+
+def scored(model: Embeddings, rules: Rules, pairs: Sequence[Pair] = PAIRS) -> Evaluation:
+    return evaluate(model, EvaluationSets({"men": list(pairs)}, {}), 0, rules)
+
+
+def test_words_outside_the_vocabulary_are_made_of_their_ngrams() -> None:
+    model = subword_model()
+    found = scored(model, COMPOSING)
+    made = model.vector("kingdom")
+    pairs = found.details["men"]
+    assert isinstance(pairs, PairCosines)
+    expected = made @ model.vector("king") / np.linalg.norm(made) / np.linalg.norm(model.vector("king"))
+    assert pairs.cosines[1] == pytest.approx(expected, abs=1e-6)
+    assert pairs.known.tolist() == [True, True, True, False]  # `a` has an n-gram, <a>, and the empty word none
+    assert pairs.composed is not None and pairs.composed.tolist() == [False, True, True, False]
+    score = found.scores["men"]
+    assert (score["answered"], score["composed"], score["coverage"]) == (3, 2, 75.0)
+    assert pairs.rho == spearman(np.array([9.0, 7, 3]), pairs.cosines[:3])
+    lines = list(detail_lines(pairs, model.words))
+    assert lines[0].endswith("\tcosine\tcomposed") and lines[1].endswith("\t0") and lines[2].endswith("\t1")
+    graded = read_answers("men", "\n".join(lines).encode(), "men.tsv").graded("men", COMPOSING)
+    assert graded is not None and graded.score() == pytest.approx(score["value"], abs=1e-6)
+
+
+def test_words_are_written_as_the_corpus_was() -> None:
+    as_written = subword_model(lowercase=False)
+    for model, rules, word in (
+        (subword_model(), COMPOSING, "kingdom"),
+        (as_written, COMPOSING, "Kingdom"),
+        (subword_model(), Rules(compose=True, case="exact"), "Kingdom"),
+    ):
+        pairs = scored(model, rules, [Pair("king", "Kingdom", 1.0), Pair("king", word, 1.0)]).details["men"]
+        assert isinstance(pairs, PairCosines) and pairs.cosines[0] == pairs.cosines[1]
+
+
+@pytest.mark.parametrize(
+    ("rules", "model"),
+    [
+        (Rules(compose=False), subword_model()),
+        (Rules(name="gensim", compose=True), subword_model()),
+        (Rules(name="word2vec", compose=True), subword_model()),
+        (COMPOSING, subword_model(tokenizer="sentencepiece")),
+        (COMPOSING, Embeddings(["king", "queen"], random_rows(2, 6))),
+    ],
+)
+def test_nothing_is_composed_by_other_rules_and_models(rules: Rules, model: Embeddings) -> None:
+    score = scored(model, rules).scores["men"]
+    assert score["answered"] == 1 and "composed" not in score
+
+
+def test_the_rule_for_unknown_words_is_printed() -> None:
+    assert COMPOSING.described(0)["words_made_of_ngrams"].startswith(
+        "in pairs alone, those that the vocabulary of a model with"
+    )
+    for rules in (Rules(), Rules(name="gensim", compose=True)):
+        assert rules.described(0)["words_made_of_ngrams"] == "none"

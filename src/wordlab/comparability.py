@@ -21,9 +21,9 @@ SHOWS_ONLY = ("neighbors", "neighbors_count")
 """Keys of `evaluate` that change no score."""
 ABOUT_THE_MODEL = ("vectors",)
 """Keys of `evaluate` that say which of a model's vectors are scored: a choice of method, which may be compared."""
-BEFORE = {"rules": "wordlab", "case": "ignore", "unknown": "skip", "vectors": "input"}
+BEFORE = {"rules": "wordlab", "case": "ignore", "unknown": "skip", "compose": False, "vectors": "input"}
 """How results were scored that are older than these keys of `evaluate`."""
-SAID_IN_WORDS = ("rules", "vocabulary", "vectors")
+SAID_IN_WORDS = ("rules", "vocabulary", "words_made_of_ngrams", "vectors")
 """Of the evaluator's description, what repeats keys of `evaluate`."""
 CHANGE_NO_SCORE = ("seeds", "run.threads", "run.workers", "report.", *(f"evaluate.{key}" for key in SHOWS_ONLY))
 """Beginnings of parameters that are not told as differences."""
@@ -86,12 +86,20 @@ def _rules(base: Experiment, other: Experiment) -> tuple[list[str], list[str]]:
             rules_of(base).pairs_are_restricted or rules_of(other).pairs_are_restricted
         ):
             unlike_analogies.append(f"evaluate.{key} is {shown(a)} and {shown(b)}")
+        elif key == "compose" and not (_composes(base) or _composes(other)):
+            continue
         elif key not in (*SHOWS_ONLY, *ABOUT_THE_MODEL):
             unlike.append(f"evaluate.{key} is {shown(a)} and {shown(b)}")
     for key, a, b in (*_differences(base.first["evaluator"], other.first["evaluator"]), *_of_sentences(base, other)):
         if key not in SAID_IN_WORDS and not unlike:
             unlike.append(f"the evaluators' rules differ in {key}: {shown(a)} and {shown(b)}")
     return unlike, unlike_analogies
+
+
+def _composes(experiment: Experiment) -> bool:
+    """Whether words may have been made of n-grams: without subwords the rule changes nothing."""
+    units = (experiment.first["config"]["model"].get("subwords") or {}).get("units", "none")
+    return units != "none" and rules_of(experiment).composes
 
 
 def _of_sentences(base: Experiment, other: Experiment) -> Iterator[tuple[str, Any, Any]]:
@@ -110,7 +118,7 @@ def rules_of(experiment: Experiment) -> Rules:
             raise ArtifactError(
                 f"{experiment.label} was scored with evaluate.{key} {shown(found[key])}, which is unknown here. {AGAIN}"
             )
-    return Rules(name=found["rules"], case=found["case"], unknown=found["unknown"])
+    return Rules(name=found["rules"], case=found["case"], unknown=found["unknown"], compose=found["compose"] is True)
 
 
 def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:

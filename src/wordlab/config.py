@@ -324,6 +324,8 @@ class EvaluateConfig:
     """Whether words that differ in case alone are one word."""
     unknown: Literal["skip", "wrong"]
     """Questions and pairs with an unknown word: not asked, or wrong."""
+    compose: bool
+    """A model with subwords makes words of pairs that its vocabulary lacks of their n-grams; by rules wordlab alone."""
     vectors: Literal["input", "input+output"]
     """The vectors that words are compared by: the model's input vectors, or their sums with the output vectors."""
     neighbors: tuple[str, ...]

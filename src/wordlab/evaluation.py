@@ -23,7 +23,8 @@ from wordlab.errors import ArtifactError
 from wordlab.evaluation_sets import Item, Pair, Question, read_evaluation_set
 from wordlab.rules import WORDLAB, Rules
 from wordlab.sentence_sets import Answer, Completion, SentencePair, with_answers
-from wordlab.similarity import PairCosines, compare_pairs
+from wordlab.similarity import Compose, PairCosines, compare_pairs
+from wordlab.tokenizers import fold_text
 
 EvaluationSet = Sequence[Item]
 ANSWERS = "-answers"
@@ -63,7 +64,8 @@ class Evaluation:
     """All results of one model."""
 
     scores: dict[str, dict[str, Any]]
-    """Score name -> value (None where nothing could be asked), unit, coverage, answered, asked."""
+    """Score name -> value (None where nothing could be asked), unit, coverage, answered, asked; where words of pairs
+    are made of n-grams also composed, the number of those answered that have such a word."""
     sections: dict[str, dict[str, dict[str, Any]]]
     """Analogy score name -> section -> add and mul (percent), distance, coverage, answered, asked."""
     correlations: dict[str, dict[str, float | None]]
@@ -126,6 +128,7 @@ def evaluate(embeddings: Embeddings, sets: EvaluationSets, restrict_vocab: int, 
     """
     words, unit_rows = embeddings.words, embeddings.normalized()
     index = folded_index(words[: restrict_vocab or None] if rules.pairs_are_restricted else words, rules)
+    compose = composer(embeddings, rules)
     evaluation = Evaluation({}, {}, {}, {})
     for row, items in sets.present.items():
         name = score_name(row)
@@ -135,11 +138,25 @@ def evaluate(embeddings: Embeddings, sets: EvaluationSets, restrict_vocab: int, 
             evaluation.sections[name] = sections = section_scores(answers, rules)
             evaluation.scores.update(_analogy_scores(name, sections, row in MEASURED_BY_DISTANCE))
         elif isinstance(items[0], Pair):
-            pairs = compare_pairs(index, unit_rows, items, rules)  # type: ignore[arg-type]
+            pairs = compare_pairs(index, unit_rows, items, rules, compose)  # type: ignore[arg-type]
             evaluation.details[row] = pairs
             evaluation.scores[name] = score_of(pairs.rho, "rho", int(pairs.known.sum()), len(pairs.pairs))
+            if pairs.composed is not None:
+                evaluation.scores[name]["composed"] = int(pairs.composed.sum())
             evaluation.correlations[name] = correlation_entry(pairs)
     return evaluation
+
+
+def composer(embeddings: Embeddings, rules: Rules) -> Compose | None:
+    """What makes words that the vocabulary lacks of their n-grams, written as the corpus was; None: nothing does.
+
+    A piece of sentencepiece is no word and its n-grams are not a word's: such a model makes none.
+    """
+    subwords, tokens = embeddings.subwords, (embeddings.config or {}).get("tokenize", {})
+    if subwords is None or not rules.composes or tokens.get("tokenizer") == "sentencepiece":
+        return None
+    lowercase = rules.case == "ignore" and bool(tokens.get("lowercase"))
+    return lambda word: subwords.vector(fold_text(word, lowercase))
 
 
 def nearest_neighbors(
@@ -159,9 +176,11 @@ def nearest_neighbors(
 def detail_lines(details: AnalogyAnswers | PairCosines | Details, words: Sequence[str]) -> Iterator[str]:
     """Tab-separated lines, header first: what the model said to each question or pair."""
     if isinstance(details, PairCosines):
-        yield "word1\tword2\thuman\tcosine"
-        for pair, cosine in zip(details.pairs, details.cosines.tolist(), strict=True):
-            yield f"{pair.first}\t{pair.second}\t{pair.score:g}\t{_number(cosine)}"
+        composed = details.composed
+        yield "word1\tword2\thuman\tcosine" + ("" if composed is None else "\tcomposed")
+        for number, (pair, cosine) in enumerate(zip(details.pairs, details.cosines.tolist(), strict=True)):
+            made = "" if composed is None else f"\t{int(composed[number])}"
+            yield f"{pair.first}\t{pair.second}\t{pair.score:g}\t{_number(cosine)}{made}"
         return
     if not isinstance(details, AnalogyAnswers):
         yield from details.lines()

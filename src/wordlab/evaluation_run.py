@@ -52,7 +52,7 @@ def evaluate_model(
     sets = load_evaluation_sets(data / "download", downloaded.get("evaluation", {}), rows)
     embeddings = load_vectors(folder, config.vectors)
     _require_finite(embeddings, folder, trained["config"]["model"]["arch"])
-    rules = Rules(name=config.rules, case=config.case, unknown=config.unknown)
+    rules = Rules(name=config.rules, case=config.case, unknown=config.unknown, compose=config.compose)
     # One thread: a matrix product split among threads may round differently, and these take a second
     with threadpool_limits(1):
         evaluation = evaluate(embeddings, sets, config.restrict_vocab, rules)

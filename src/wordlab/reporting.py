@@ -60,7 +60,7 @@ class ScoreRow:
     interval: str
     """`33.25 to 34.99`; empty where there is none."""
     coverage: str
-    """`62.5 %`; empty for an absent set."""
+    """`62.5 %`, `62.5 % (8.1 % of n-grams)` with words made of those; empty for an absent set."""
     note: str
     """Why there is no score; else empty."""
 
@@ -82,13 +82,18 @@ def score_rows(results: Sequence[Mapping[str, Any]]) -> list[ScoreRow]:
     """The results table: a row for each score, then one for each absent set."""
     rows = []
     for name, score in results[0]["scores"].items():
-        values, coverage = score_spread(results, name), f"{score['coverage']:.1f} %"
+        values, coverage = score_spread(results, name), f"{score['coverage']:.1f} %{_composed(score)}"
         note = "" if values.mean is not None else _no_score(score)
         low_high = format_interval(values, score["unit"])
         rows.append(ScoreRow(name, label_of(name), format_mean(values, score["unit"]), low_high, coverage, note))
     for row, reason in results[0]["absent"].items():
         rows.append(ScoreRow(score_name(row), label_of(score_name(row)), "–", "", "", f"absent: {reason}"))
     return rows
+
+
+def _composed(score: Mapping[str, Any]) -> str:
+    """Which part of a set is known only since words were made of n-grams."""
+    return f" ({100 * score['composed'] / score['asked']:.1f} % of n-grams)" if score.get("composed") else ""
 
 
 def _no_score(score: Mapping[str, Any]) -> str:

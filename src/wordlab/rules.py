@@ -40,6 +40,13 @@ class Rules:
     unknown: Unknown = "skip"
     """Questions and pairs with an unknown word are not asked, or are wrong answers and pairs of cosine 0 (gensim's
     dummy4unknown)."""
+    compose: bool = False
+    """Whether a model with subwords knows words of pairs by their n-grams, where `composes` allows it."""
+
+    @property
+    def composes(self) -> bool:
+        """gensim's and word2vec's evaluators know the vocabulary alone."""
+        return self.compose and self.name == "wordlab"
 
     @property
     def fold(self) -> Callable[[str], str]:
@@ -98,6 +105,11 @@ class Rules:
                 "questions and pairs with an unknown word are not asked; coverage says how many were"
                 if self.unknown == "skip"
                 else "questions with an unknown word are answered wrongly, pairs with one have cosine 0"
+            ),
+            "words_made_of_ngrams": (
+                "in pairs alone, those that the vocabulary of a model with subwords lacks; such pairs count as known"
+                if self.composes
+                else "none"
             ),
             "question_words": (
                 "a, b and c are no answers, their other spellings are; an answer's score is above 0"

@@ -2,18 +2,25 @@
 
 Spearman's ρ between human scores and cosines, over the pairs whose words are both known, ties at their mean rank;
 beside it Pearson's r. `rules` says what counts as known; tests compare with gensim's `evaluate_word_pairs`.
+
+A model with subwords also knows words outside its vocabulary, made of their n-grams' vectors, as Bojanowski et al.
+(2017, section 5.1) score rare words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wordlab.embeddings import row_lengths
 from wordlab.evaluation_sets import Pair
 from wordlab.rules import WORDLAB, Rules
+
+Compose = Callable[[str], NDArray[np.float32] | None]
+"""A word that the vocabulary lacks -> its vector, shape (D,), or None where nothing of it is known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +34,8 @@ class PairCosines:
     """Spearman's ρ over the known pairs; None where it has no meaning: fewer than two, or all alike on one side."""
     r: float | None
     """Pearson's r over the same pairs; None as for rho."""
+    composed: NDArray[np.bool_] | None
+    """Shape (P,): a word of the pair was made of n-grams. None where that is not done."""
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -35,19 +44,51 @@ class PairCosines:
 
 
 def compare_pairs(
-    index: Mapping[str, int], unit_rows: NDArray[np.float32], pairs: Sequence[Pair], rules: Rules = WORDLAB
+    index: Mapping[str, int],
+    unit_rows: NDArray[np.float32],
+    pairs: Sequence[Pair],
+    rules: Rules = WORDLAB,
+    compose: Compose | None = None,
 ) -> PairCosines:
     """Cosine of each pair and their correlations with the human scores.
 
     index: folded word -> row (`analogies.folded_index`).   unit_rows: shape (V, D), rows of length 1 (or 0).
+    compose: makes the words that `index` lacks; None: they are unknown.
     """
-    rows = np.array([[index.get(rules.fold(word), -1) for word in pair[:2]] for pair in pairs], dtype=np.int64)
-    known = (rows >= 0).all(axis=1)
-    first, second = unit_rows[rows[known, 0]], unit_rows[rows[known, 1]]
+    words = list(dict.fromkeys(word for pair in pairs for word in pair[:2]))
+    vectors, known_words, made_words = _vectors_of(words, index, unit_rows, rules, compose)
+    place = {word: number for number, word in enumerate(words)}
+    both = np.array([[place[word] for word in pair[:2]] for pair in pairs], np.int64)
+    known = known_words[both].all(axis=1)
+    first, second = vectors[both[known, 0]], vectors[both[known, 1]]
     cosines = np.full(len(pairs), np.nan)
     # float64, so that (a, b) and (b, a) tie exactly and a rotation of all vectors breaks no order
     cosines[known] = np.einsum("ij,ij->i", first, second, dtype=np.float64)
-    return PairCosines(pairs, cosines, *correlations(np.array([pair.score for pair in pairs]), cosines, rules))
+    rho, r = correlations(np.array([pair.score for pair in pairs]), cosines, rules)
+    composed = np.logical_and(known, made_words[both].any(axis=1)) if compose else None
+    return PairCosines(pairs, cosines, rho, r, composed)
+
+
+def _vectors_of(
+    words: Sequence[str],
+    index: Mapping[str, int],
+    unit_rows: NDArray[np.float32],
+    rules: Rules,
+    compose: Compose | None,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Vectors of length 1, shape (W, D), zeros where unknown; which words are known, and which of those were made."""
+    vectors = np.zeros((len(words), unit_rows.shape[1]), np.float32)
+    known, made = np.zeros(len(words), np.bool_), np.zeros(len(words), np.bool_)
+    for number, word in enumerate(words):
+        row = index.get(rules.fold(word), -1)
+        vector = compose(word) if row < 0 and compose else None
+        if row >= 0:
+            vectors[number] = unit_rows[row]
+        elif vector is not None:
+            vectors[number] = vector / row_lengths(vector[None])
+        made[number] = vector is not None
+        known[number] = row >= 0 or vector is not None
+    return vectors, known, made
 
 
 def correlations(
