@@ -20,6 +20,8 @@ import pytest
 import yaml
 
 from wordlab import machine, preflight
+from wordlab.artifacts import write_manifest
+from wordlab.bzip2 import THREAD_BYTES
 from wordlab.claims import release
 from wordlab.config import Params, load_params
 from wordlab.errors import ArtifactError, ConfigError, ResourceError
@@ -314,3 +316,17 @@ def test_a_seed_that_is_trained_is_claimed(here: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(preflight, "claim", lambda writes, reads: claimed.append((writes, reads)))
     begin("train", load_params(), 1)
     assert claimed == [(Path("data/train/seed-1"), [Path("data/encode"), Path("data/vocab")])]
+
+
+def test_threads_that_unpack_bzip2_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    corpus = tmp_path / "data" / "download" / "corpus"
+    corpus.mkdir(parents=True)
+    needs = {}
+    for format, data in (("gzip", b"\x1f\x8b12345678"), ("bzip2", b"BZh91AY&SY")):
+        (corpus / "a").write_bytes(data)
+        files = [{"path": "a", "format": format, "size_bytes": len(data)}]
+        write_manifest(corpus, "download", {"corpus": {"own": False, "files": files}})
+        params = replaced(load_params(ROOT / "params.yaml"), "run", workers=4)
+        needs[format] = need_of("tokenize", params).memory_bytes
+    assert needs["bzip2"] - needs["gzip"] == 4 * THREAD_BYTES

@@ -121,6 +121,15 @@ def test_a_folder_lists_its_files_in_one_order_without_hidden_ones(tmp_path: Pat
     assert list_own_files(tmp_path / "a.txt") == [tmp_path / "a.txt"]
 
 
+def test_the_index_beside_a_multistream_dump_is_no_text(tmp_path: Path) -> None:
+    dump = "kowiki-20240801-pages-articles-multistream"
+    names = [f"{dump}.xml.bz2", f"{dump}-index.txt.bz2", f"{dump}-index.txt", f"{dump}1.xml-p1p5.bz2", "index.txt"]
+    for name in (*names, f"{dump}-index1.txt-p1p5.bz2"):
+        (tmp_path / name).write_bytes(b"566:12:A")
+    assert [file.name for file in list_own_files(tmp_path)] == ["index.txt", names[0], names[3]]
+    assert list_own_files(tmp_path / names[1]) == [tmp_path / names[1]]
+
+
 def test_a_folder_without_files_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"holds no files. Put the corpus there"):
         list_own_files(tmp_path)

@@ -80,6 +80,35 @@ def test_compressed_text_gives_the_same_tokens(tmp_path):
         assert hashes(tmp_path / "packed") == hashes(tmp_path / "plain")
 
 
+def test_a_dump_of_many_streams_gives_the_same_as_its_xml_with_any_number_of_workers(tmp_path):
+    """As Wikipedia's multistream dumps: the head, some pages, some pages, the foot, each a stream."""
+    pages = [
+        f"<page><title>P{i}</title><ns>0</ns><text>{line}</text></page>\n"
+        for i, line in enumerate(story(300).splitlines())
+    ]
+    parts = ["<mediawiki>\n", *("".join(pages[i : i + 20]) for i in range(0, 300, 20)), "</mediawiki>\n"]
+    plain = written(tmp_path / "dump.xml", "".join(parts))
+    packed = written(tmp_path / "dump-multistream.xml.bz2", b"".join(bz2.compress(part.encode()) for part in parts))
+    config = tokenize_config(normalizer="wiki", shard_bytes=5000)
+    expected = tokenize_corpus([plain], config, tmp_path / "out", 1)
+    assert expected["num_tokens"] == 3600 and len(expected["shards"]) > 3
+    wanted = hashes(tmp_path / "out")
+    for workers in (1, 2):
+        assert tokenize_corpus([packed], config, tmp_path / f"out-{workers}", workers) == expected
+        assert hashes(tmp_path / f"out-{workers}") == wanted
+
+
+def test_a_dump_that_is_broken_in_the_middle_names_the_byte(tmp_path):
+    parts = [bz2.compress(f"<page><text>{i}</text></page>\n".encode()) for i in range(20)]
+    start = sum(map(len, parts[:12]))
+    data = bytearray(b"".join(parts))
+    data[start + 20] ^= 1
+    source = written(tmp_path / "dump.xml.bz2", bytes(data))
+    with pytest.raises(CorpusError, match=rf"dump.xml.bz2 is damaged .*: the block that begins at byte {start + 4} is"):
+        tokenize_corpus([source], tokenize_config(), tmp_path / "out", 1)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("tokenizer", ["whitespace", "sentencepiece"])
 def test_a_part_of_the_text_gives_what_a_corpus_of_this_part_gives(tmp_path, tokenizer):
     text = story(200)

@@ -79,9 +79,15 @@ def is_plain_text(path: Path, stored: CorpusFormatConfig) -> bool:
 
 
 def open_corpus_text(
-    path: Path, stored: CorpusFormatConfig, invalid: Literal["error", "drop"], dropped: Counter[str]
+    path: Path,
+    stored: CorpusFormatConfig,
+    invalid: Literal["error", "drop"],
+    dropped: Counter[str],
+    threads: int = 1,
 ) -> BinaryIO:
     """The text of one file of the corpus, in UTF-8; `dropped` counts, while it is read, the rows that gave none.
+
+    threads: that unpack it ahead, as for `open_decompressed`.
 
     Raises CorpusError, here or while reading, where the file cannot be read, is damaged or is in another encoding; and
     unless `invalid` is drop, where a row holds no text. Broken UTF-8 of plain text is left to who reads it.
@@ -94,7 +100,7 @@ def open_corpus_text(
                 f"the file, and {kind} has compression of its own."
             )
         return piece_stream(table_texts(path, kind, stored.field, invalid, dropped))
-    stream = open_decompressed(path, compression)
+    stream = open_decompressed(path, compression, threads)
     if _is_utf8(stored.encoding):
         head = stream.peek(2)[:2]  # type: ignore[attr-defined]  # all of them are buffered
         if head in _UTF16_MARKS:

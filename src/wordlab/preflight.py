@@ -9,6 +9,7 @@ limit of the address space.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from collections.abc import Callable
@@ -195,12 +196,17 @@ def corpus_text_bytes(params: Params) -> int:
 
 
 def _tokenize(params: Params, _: int | None) -> Need:
+    from wordlab.bzip2 import MAX_THREADS, THREAD_BYTES
     from wordlab.corpus_format import recorded_format, text_factor
     from wordlab.rawtext import corpus_files
 
-    stored = recorded_format()
-    sizes = [file.size_bytes * text_factor(file.path, stored, EXPANSION) for file in corpus_files()]
-    return tokenize_need(sum(sizes), params)
+    stored, files = recorded_format(), corpus_files()
+    sizes = [file.size_bytes * text_factor(file.path, stored, EXPANSION) for file in files]
+    need = tokenize_need(sum(sizes), params)
+    if any(file.format == "bzip2" for file in files):
+        threads = min(params.run.workers or available_cores(), MAX_THREADS)
+        need = dataclasses.replace(need, memory_bytes=need.memory_bytes + threads * THREAD_BYTES)
+    return need
 
 
 def tokenize_need(text_bytes: int, params: Params) -> Need:

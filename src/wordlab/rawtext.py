@@ -9,13 +9,13 @@ bounded size, whatever its headers ask for.
 
 from __future__ import annotations
 
-import bz2
 import contextlib
 import fnmatch
 import gzip
 import io
 import lzma
 import os
+import re
 import reprlib
 import zlib
 from collections.abc import Iterator, Sequence
@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, cast
 import zstandard
 
 from wordlab.artifacts import read_manifest
+from wordlab.bzip2 import Bzip2File
 from wordlab.errors import ArtifactError, CorpusError
 
 DOWNLOAD = Path("data/download")
@@ -38,6 +39,8 @@ _MAGIC = {
     "zstd": b"\x28\xb5\x2f\xfd",
 }
 _SUFFIX = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
+_DUMP_INDEX = re.compile(r"-pages-articles-multistream-index\d*\.txt(?:-p\d+p\d+)?(?:\.bz2)?$")
+"""Where which page begins in the file beside it: numbers and titles, no text."""
 _DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 _READ_BYTES = 1 << 20
 _LONGEST_PATH = 1 << 12
@@ -87,15 +90,18 @@ def open_text_stream(path: Path) -> BinaryIO:
     return open_decompressed(path, sniff_format(path))
 
 
-def open_decompressed(path: Path, compression: str) -> BinaryIO:
-    """As `open_text_stream`, where the compression is known. Several streams one after the other are read as one."""
+def open_decompressed(path: Path, compression: str, threads: int = 1) -> BinaryIO:
+    """As `open_text_stream`, where the compression is known. Several streams one after the other are read as one.
+
+    threads: that unpack ahead of who reads, where the compression allows it (bzip2). They change nothing else.
+    """
     if compression == "text":
         return io.BufferedReader(_PlainFile(path), _READ_BYTES)
     inner: Any
     if compression == "gzip":
         inner = gzip.GzipFile(path)
     elif compression == "bzip2":
-        inner = bz2.BZ2File(path)
+        inner = Bzip2File(path, threads)
     elif compression == "xz":
         inner = _XzFile(path)
     else:
@@ -256,15 +262,16 @@ def list_own_files(path: Path, pattern: str = "") -> list[Path]:
 
     pattern: only those whose relative paths match it; `*` and `?` stand for parts of a name, `**` for any folders.
 
-    Hidden files and folders are left out, and links to folders are not followed (DVC does not follow them either, so an
-    edit there would go unnoticed). Raises CorpusError where there is none.
+    Hidden files and folders are left out, so are the indices of Wikipedia's multistream dumps, and links to folders are
+    not followed (DVC does not follow them either, so an edit there would go unnoticed). Raises CorpusError where there
+    is none.
     """
     if path.is_file():
         return [path]
     found = []
     for folder, folders, names in os.walk(path):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(folder, name) for name in names if not name.startswith(".")]
+        found += [Path(folder, name) for name in names if not name.startswith(".") and not _DUMP_INDEX.search(name)]
     files = [file for file in found if file.is_file()]
     if not files:
         raise CorpusError(f"The folder {path} holds no files. Put the corpus there or let corpus: name another place.")

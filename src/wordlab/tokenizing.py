@@ -28,7 +28,7 @@ from wordlab.pieces import count_pieces, train_pieces
 from wordlab.rawtext import sniff_format
 from wordlab.shards import DICTIONARY_SCHEMA, write_batch, write_sentences
 from wordlab.spans import ShardTask, cut_into_shards
-from wordlab.stage import progress, say
+from wordlab.stage import available_cores, progress, say
 from wordlab.text import normalized_text
 from wordlab.tokencount import TokenCount, count_tokens
 from wordlab.tokenizers import character_classes, fold_words
@@ -62,12 +62,13 @@ def tokenize_corpus(
     Raises CorpusError if there is nothing to learn from or the text is broken.
     """
     _versions(config)  # what is missing is told before anything is read
+    threads = workers or available_cores()  # that unpack, ahead of the workers
     with output_folder(out_folder) as folder:
         if config.tokenizer == "sentencepiece":
-            train_pieces(_tasks(files, config, stored, Counter(), announce=False), config, folder, workers)
+            train_pieces(_tasks(files, config, stored, Counter(), threads, announce=False), config, folder, workers)
         work = functools.partial(tokenize_shard, config=config, folder=folder)
         dropped: Counter[str] = Counter()
-        done = map_in_processes(work, _tasks(files, config, stored, dropped), workers)
+        done = map_in_processes(work, _tasks(files, config, stored, dropped, threads), workers)
         reports = list(_with_progress(done, _bytes_to_read(files, config, stored)))
         content = _manifest_content(reports, dropped) | _versions(config)
         if content["num_tokens"] == 0:
@@ -86,12 +87,14 @@ def _tasks(
     config: TokenizeConfig,
     stored: CorpusFormatConfig,
     dropped: Counter[str],
+    threads: int,
     announce: bool = True,
 ) -> Iterator[ShardTask]:
     """All shards; says of each file whether `wiki` finds nothing to strip. dropped: counts rows that gave no text."""
     find_dumps = config.normalizer in ("wiki", "korean")
     announce = announce and config.normalizer == "wiki"  # with korean there is something to do to any text
-    open_text = functools.partial(open_corpus_text, stored=stored, invalid=config.invalid_bytes, dropped=dropped)
+    reading = functools.partial(open_corpus_text, stored=stored, invalid=config.invalid_bytes)
+    open_text = functools.partial(reading, dropped=dropped, threads=threads)
     for task in cut_into_shards(files, config.shard_bytes, find_dumps, open_text, config.max_bytes):
         for span in task.spans:
             if announce and span.dump is None and span.starts_file:

@@ -217,6 +217,12 @@ def _packed_seeds(compression: str) -> Callable[[Path], list[bytes]]:
             whole + b"\0" * 16,
             whole + b"junk",
         ]
+        if compression == "bzip2":
+            found += [
+                bz2.compress(TEXT * 40, 1) * 2,
+                pack(b"") + whole + pack(b""),
+                bz2.compress(Random(1).randbytes(3000)),
+            ]
         if compression == "xz":
             dictionary = {"id": lzma.FILTER_LZMA2, "dict_size": 1 << 26}
             checks = (lzma.CHECK_NONE, lzma.CHECK_CRC32, lzma.CHECK_SHA256)
@@ -271,6 +277,20 @@ def _build_zstd(rng: Random, seeds: list[bytes]) -> bytes:
         parts.append((size << 3 | kind << 1 | last).to_bytes(3, "little"))
         parts.append(rng.randbytes(1 if kind == 1 else min(size, 200)))
     return b"".join(parts)
+
+
+def _build_bzip2(rng: Random, seeds: list[bytes]) -> bytes:
+    """Bits of streams put together anew: whole blocks at other bits, marks with right and wrong sums, fill, noise."""
+    block, end = 0x314159265359, 0x177245385090
+    bits = "".join(f"{byte:08b}" for byte in rng.choice(seeds)[4:])
+    parts = [rng.choice(("", f"{0x425A6839:032b}"))]
+    for _ in range(rng.randrange(1, 8)):
+        place = rng.randrange(len(bits)) if bits else 0
+        choices = (bits, f"{block:048b}", f"{end:048b}{0:032b}", f"{0x425A6839:032b}", "0" * 8, "0" * rng.randrange(40))
+        parts.append(rng.choice((*choices, bits[:place], bits[place:], f"{rng.getrandbits(40):040b}")))
+    joined = "".join(parts)
+    joined += "0" * (-len(joined) % 8)
+    return int(f"0{joined}", 2).to_bytes(len(joined) // 8, "big")
 
 
 def _build_tar(rng: Random, seeds: list[bytes]) -> bytes:
@@ -354,6 +374,7 @@ READERS = (
         _open_compressed("bzip2"),
         _packed_seeds("bzip2"),
         (b"BZh9", b"1AY&SY", b"\x17\x72\x45\x38\x50\x90"),
+        _build_bzip2,
     ),
     Reader(
         "xz",
