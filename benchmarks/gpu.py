@@ -165,7 +165,7 @@ def machine(device: str, quiet: bool = False) -> tuple[dict[str, Any], tuple[str
         gpu = find_gpu()
         if not isinstance(gpu, Gpu):
             raise WordlabError(f"no GPU to measure. {gpu}. Or try the program itself: --device cpu --tiny")
-        best, reason = choose_kernels(gpu, 128, 42, "ns", "none")
+        best, reason = choose_kernels(gpu, 128, 42, "skipgram", "ns", "none")
         kernels = ("triton", "torch") if best == "triton" else ("torch",)
         facts |= {
             "gpu": gpu.name,

@@ -57,10 +57,10 @@ def without_compiler() -> None:
 def configuration(
     objective: str, units: str, arch: str, gradient: str, edges: str, dim: int
 ) -> tuple[ModelConfig, TrainConfig]:
+    sentences = Sent2vecConfig(word_ngrams=3, dropout=2, buckets=GRAMS)  # read by arch sent2vec alone
     model = ModelConfig(
         arch=arch, objective=objective, dim=dim, window=5, window_edges=edges, negatives=5, cbow_gradient=gradient,
-        subwords=SubwordsConfig(units=units, min_n=3, max_n=6, buckets=1),
-        sent2vec=Sent2vecConfig(word_ngrams=1, dropout=0, buckets=1),
+        subwords=SubwordsConfig(units=units, min_n=3, max_n=6, buckets=1), sent2vec=sentences,
     )  # type: ignore[arg-type]  # fmt: skip
     lr = 0.02 if objective == "softmax" else 0.1  # more of it overshoots
     train = TrainConfig(
@@ -114,7 +114,7 @@ def grams_of(model: ModelConfig) -> Any:
 
 def start_rows(model: ModelConfig) -> np.ndarray:
     """Rows to begin with: words, padding, output rows, padding, n-grams; float32 (rows, dim)."""
-    rows = 2 * WORDS + 2 + (GRAMS if model.subwords.units != "none" else 0)
+    rows = 2 * WORDS + 2 + (GRAMS if model.subwords.units != "none" else model.word_ngram_rows)
     return (0.3 * np.random.default_rng(7).normal(size=(rows, model.dim))).astype(np.float32)
 
 
@@ -137,6 +137,16 @@ def reference_step(model: ModelConfig, train: TrainConfig, start: np.ndarray) ->
         size = train.block_tokens
         blocks = [(b, min(b + size, len(kept))) for b in range(0, len(kept), size)]
         groups = [blocks[b : b + train.batch_tokens // size] for b in range(0, len(blocks), train.batch_tokens // size)]
+        bags = None
+        if model.arch == "sent2vec":
+            from tests.sentence_rule import work_off  # the rule in plain Python, as the tests have it
+
+            is_kept, dropout = (
+                np.isin(np.arange(len(ids)), kept),
+                np.uint64(sampling.stream_key(1, 0, sampling.DROPOUT)),
+            )
+            kept, bags, groups = work_off(ids, ends.tolist(), is_kept.tolist(), model, train, WORDS, dropout, 0)
+            kept, sentence = np.array(kept), np.zeros(len(kept), np.int32)
         rows = WORDS + 1
         words, outputs, grams = np.split(start.astype(np.float64), [rows, 2 * rows])
         inputs = np.concatenate([words, grams])
@@ -144,7 +154,7 @@ def reference_step(model: ModelConfig, train: TrainConfig, start: np.ndarray) ->
         for number, group in enumerate(groups):
             read = len(ids) * number / len(groups)
             lr = getattr(train.lr, model.arch) * max(1 - read / (train.epochs * len(ids)), train.lr_floor)
-            batch = reference.Batch(ids[kept], sentence, kept, group, window, noise, accept, alias, *parts)
+            batch = reference.Batch(ids[kept], sentence, kept, group, window, noise, accept, alias, *parts, bags)
             total += reference.train_batch(inputs, outputs, batch, model, train, float(np.float32(lr)))
     return np.concatenate([inputs[:rows], outputs, inputs[rows:]]), total[0], total[1]
 
@@ -172,6 +182,7 @@ def cases(kernels: tuple[str, ...], device: str, tiny: bool) -> Iterator[tuple[M
     )
     for other, bag in product(others, (("skipgram", "exact", "cut"), ("cbow", "word2vec", "pad"))):
         yield (*other, *bag, 20 if tiny else 100), plain
+    yield ("ns", "none", "sent2vec", "exact", "cut", 20 if tiny else 100), plain
 
 
 def check(

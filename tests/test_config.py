@@ -111,12 +111,6 @@ def test_hierarchical_softmax_has_no_output_vectors_to_compare_words_by(tmp_path
         loaded(tmp_path, text)
 
 
-def test_sent2vec_trains_on_the_cpu_only(tmp_path: Path) -> None:
-    text = with_value("arch", "sent2vec").replace("device: auto", "device: cuda")
-    with pytest.raises(ConfigError, match=r"run\.device is 'cuda', but must be auto or cpu with model\.arch=sent2vec"):
-        loaded(tmp_path, text)
-
-
 @pytest.mark.parametrize(("key", "value", "only"), [("case", "exact", "ignore"), ("unknown", "wrong", "skip")])
 def test_word2vecs_evaluator_has_no_switches(tmp_path: Path, key: str, value: str, only: str) -> None:
     text = with_value(key, value)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks.gpu_bundle import LARGEST_BYTES, copy_sets, make_bundle, zipf_counts
-from benchmarks.gpu_check import case, configuration, reference_step
+from benchmarks.gpu_check import case, configuration, reference_step, start_rows
 from benchmarks.gpu_data import Bundle, zipf_ids
 from benchmarks.gpu_scores import scores, spearman
 from tests.engine import topic_sentences, write_data
@@ -99,20 +99,23 @@ for name in ("numba", "pyarrow", "dvc", "scipy"):
     sys.modules[name] = None
 import benchmarks.gpu
 import numpy as np
-from benchmarks.gpu_check import configuration, reference_step
-start = (0.3 * np.random.default_rng(7).normal(size=(302, 6))).astype(np.float32)
-table, loss, weight = reference_step(*configuration("ns", "none", "cbow", "exact", "pad", 6), start)
+from benchmarks.gpu_check import configuration, reference_step, start_rows
+model, train = configuration("ns", "none", sys.argv[1], "exact", "pad", 6)
+start = start_rows(model)
+table, loss, weight = reference_step(model, train, start)
 print(repr(float(np.abs(table - start).sum())), repr(float(loss)), repr(float(weight)))
 """
 
 
-def test_the_reference_runs_without_numba_and_gives_the_same_numbers() -> None:
+@pytest.mark.parametrize("arch", ["cbow", "sent2vec"])
+def test_the_reference_runs_without_numba_and_gives_the_same_numbers(arch: str) -> None:
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
-    command = ["python", "-c", WITHOUT_NUMBA]
+    command = ["python", "-c", WITHOUT_NUMBA, arch]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    start = (0.3 * np.random.default_rng(7).normal(size=(302, 6))).astype(np.float32)
-    table, loss, weight = reference_step(*configuration("ns", "none", "cbow", "exact", "pad", 6), start)
+    model, train = configuration("ns", "none", arch, "exact", "pad", 6)
+    start = start_rows(model)
+    table, loss, weight = reference_step(model, train, start)
     assert [float(x) for x in done.stdout.split()] == pytest.approx([np.abs(table - start).sum(), loss, weight])
     assert len(case()[0]) > 500
 
@@ -129,7 +132,7 @@ def test_the_whole_program_runs_in_small(bundle: Path, tmp_path: Path) -> None:
         assert "==== results" in done.stdout and "FAILED" not in done.stdout, done.stdout
     found = json.loads(result.read_text())
     assert "failed" not in found and "left_out" not in found
-    assert all(entry["fine"] for entry in found["check"]) and len(found["check"]) == 38
+    assert all(entry["fine"] for entry in found["check"]) and len(found["check"]) == 40
     assert found["speed"][0]["raw_words_per_second"] > 0 and found["quality"][0]["scores"]["google_analogy"] >= 0
     assert all(entry["same"] and entry["resumed"] for entry in found["determinism"])
     assert {"cold, resident", "warm, resident", "warm, streamed"} <= found["disk"].keys()

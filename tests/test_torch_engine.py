@@ -349,7 +349,7 @@ def test_fused_kernels_are_taken_where_they_run_and_else_the_reason_is_told(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: "there" if installed else None)
     monkeypatch.setattr(gpu, "_try_triton", lambda: failure)
-    found, why = choose_kernels(Gpu("Z1", capability, 10, 5), depth, block, "ns", "none")
+    found, why = choose_kernels(Gpu("Z1", capability, 10, 5), depth, block, "skipgram", "ns", "none")
     assert found == kernels and reason in why
 
 

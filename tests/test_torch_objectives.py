@@ -6,14 +6,12 @@ import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.profiler import ProfilerActivity, profile
 
 from tests.engine import (
     SOFTMAX_MODES,
@@ -34,7 +32,7 @@ from tests.engine import (
     write_data,
 )
 from tests.strategies import cases
-from tests.torch_runs import needs_gpu, run_torch
+from tests.torch_runs import needs_gpu, peak_bytes, run_torch
 from wordlab import sampling, training
 from wordlab.config import CudaConfig, load_params
 from wordlab.embeddings import Embeddings
@@ -190,18 +188,6 @@ def test_on_a_gpu_the_steps_are_the_references(mode: tuple[str, ...], determinis
 # ---- memory
 
 
-def peak_bytes(work: Any) -> int:
-    """Most bytes of tensors that are there at once while `work` runs, as torch's allocator reports them."""
-    now = most = 0
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        work()
-    for event in profiler.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            now += event.nbytes()
-            most = max(most, now)
-    return most
-
-
 @pytest.mark.parametrize("deterministic", [False, True], ids=["fast", "deterministic"])
 @pytest.mark.parametrize("words", [40, 3000])
 @pytest.mark.parametrize("mode", SOME_MODES, ids="-".join)
@@ -238,7 +224,7 @@ def test_memory_is_foreseen(
     ],
 )
 def test_there_are_no_fused_kernels_and_the_reason_is_told(objective: str, units: str, reason: str) -> None:
-    found = choose_kernels(Gpu("Z1", (9, 0), 10, 5), 128, 42, objective, units)
+    found = choose_kernels(Gpu("Z1", (9, 0), 10, 5), 128, 42, "skipgram", objective, units)
     assert found == ("torch", f"there are no fused kernels for {reason}")
 
 

@@ -135,7 +135,11 @@ def kill_in_segment(
 # ---- the engine
 
 
-@pytest.mark.parametrize(("arch", "resident"), [("skipgram", True), ("cbow", False)], ids=["resident", "streamed"])
+@pytest.mark.parametrize(
+    ("arch", "resident"),
+    [("skipgram", True), ("cbow", False), ("sent2vec", True)],
+    ids=["resident", "streamed", "sentences"],
+)
 def test_killed_in_any_segment_it_goes_on_to_the_same_bits(
     arch: str, resident: bool, data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

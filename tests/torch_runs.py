@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch.profiler import ProfilerActivity, profile
 
 from tests.engine import Case, Result
 from wordlab.torch_engine.engine import TorchEngine
@@ -43,3 +44,15 @@ def run_torch(
     assert not table[rows].any(), "the row of nothing moved"
     assert not table[:, dim:].any(), "the columns that fill a row up moved"
     return Result(table[:rows, :dim].copy(), *total)
+
+
+def peak_bytes(work: Any) -> int:
+    """Most bytes of tensors that are there at once while `work` runs, as torch's allocator reports them."""
+    now = most = 0
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        work()
+    for event in profiler.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            now += event.nbytes()
+            most = max(most, now)
+    return most

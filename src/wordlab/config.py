@@ -393,10 +393,6 @@ class Params:
         path = self.model.objective != "hs" or self.evaluate.vectors == "input"
         wanted = "input with model.objective=hs, which has no output vectors of words"
         _require(path, "evaluate.vectors", self.evaluate.vectors, wanted)
-        path = self.model.arch != "sent2vec" or self.run.device != "cuda"
-        _require(
-            path, "run.device", self.run.device, "auto or cpu with model.arch=sent2vec, which has no GPU engine yet"
-        )
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:

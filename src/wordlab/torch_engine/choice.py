@@ -72,13 +72,6 @@ def plan_gpu(
 
     wanted: run.device, auto or cuda. Raises ResourceError where the GPU is too small, or `cuda` cannot be had.
     """
-    if model.arch == "sent2vec":
-        if wanted == "cuda":
-            raise ResourceError(
-                "params.yaml: model.arch sent2vec trains on the CPU only, but run.device is cuda. "
-                "Set run.device to auto or cpu, for instance: dvc exp run -S run.device=cpu"
-            )
-        return None, "training on the CPU, and NOT on the GPU that is here: model.arch is sent2vec"
     gpu = find_gpu()
     if isinstance(gpu, Gpu):
         first = fit_to_vocabulary(train, data.vocab.counts, data.tables)
@@ -102,12 +95,12 @@ def batch_for_gpu(
     Words that meet themselves in a micro-batch are what costs quality (docs/LOG.md): their expected number is
     batch_tokens * sum of p^2, p a word's share of the kept tokens. Never fewer than train.batch_tokens. That rule was
     found for words and negative sampling. Where words share rows (the top of a tree, n-grams, all output rows of full
-    softmax) it says nothing, and train.batch_tokens is taken.
+    softmax), and where all words of a sentence have one hidden vector, it says nothing; train.batch_tokens is taken.
     """
     kept = counts * tables.keep_probability.astype(np.float64)
     share = kept / kept.sum()
     harmless = int(SAME_WORD_TOKENS / float((share**2).sum()))
-    measured = model.objective == "ns" and model.subwords.units == "none"
+    measured = model.objective == "ns" and model.subwords.units == "none" and model.arch != "sent2vec"
     most = min(harmless, LARGEST_BATCH) if measured else 0
     size = cuda.batch_tokens or max(train.batch_tokens, most)
     blocks = max(1, size // train.block_tokens)
@@ -121,7 +114,7 @@ def make_plan(
     parts = WordParts.of(model, data.vocab.arrow_words(), data.vocab.counts)
     layout = Layout.of(model, train, len(data.vocab), cuda.products, parts.subwords)
     block = max(layout.block_tokens, layout.context)
-    kernels, reason = choose_kernels(gpu, layout.depth, block, model.objective, model.subwords.units)
+    kernels, reason = choose_kernels(gpu, layout.depth, block, model.arch, model.objective, model.subwords.units)
     if kernels == "torch" and cuda.products == "tf32x3":
         layout = dataclasses.replace(layout, products="float32")
     shard_tokens = [shard.num_tokens for shard in data.corpus.shards]
@@ -129,12 +122,13 @@ def make_plan(
     resident = engine + feed_bytes(shard_tokens, SEGMENT_TOKENS, True) <= gpu.free_bytes
     need = engine + feed_bytes(shard_tokens, SEGMENT_TOKENS, resident)
     if need > gpu.free_bytes:
-        ngrams = f" of words, and {layout.ngram_rows:,} of n-grams," if parts.subwords else ""
+        ngrams = f" of words, and {layout.ngram_rows:,} of n-grams," if layout.ngram_rows else ""
+        fewer = ", fewer model.sent2vec.buckets" if model.word_ngram_rows else ""
         raise ResourceError(
             f"{2 * len(data.vocab):,} vectors{ngrams} of {model.dim} numbers need {in_units(need)} on the GPU, but "
             f"{gpu.name} has {in_units(gpu.free_bytes)} of {in_units(gpu.total_bytes)} free. Close other programs that "
-            "use it, use a smaller model.dim, a higher vocab.min_count or a vocab.max_size, or train on the CPU: "
-            "dvc exp run -S run.device=cpu"
+            f"use it, use a smaller model.dim{fewer}, a higher vocab.min_count or a vocab.max_size, or train on the "
+            "CPU: dvc exp run -S run.device=cpu"
         )
     place = "the whole corpus on the device" if resident else f"{AHEAD + 1} segments of the corpus on the device"
     sentence = (

@@ -15,7 +15,7 @@ from torch import Tensor
 MASK = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15
 FACTORS = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-KEEP, WINDOW, NOISE, START, START_NGRAMS = 1, 2, 3, 4, 5
+KEEP, WINDOW, NOISE, START, START_NGRAMS, DROPOUT = 1, 2, 3, 4, 5, 6
 """Streams: one for each kind of choice."""
 DRAWS_PER_POSITION = 2048
 _CHUNK = 1 << 22
@@ -24,12 +24,12 @@ _CHUNK = 1 << 22
 
 def stream_key(seed: int, epoch: int, stream: int) -> int:
     """Key of one stream of one epoch, 0 to 2^64 - 1."""
-    key = _mix(seed + GOLDEN)
-    key = _mix(key ^ (epoch * GOLDEN + 1))
-    return _mix(key ^ (stream * GOLDEN + 2))
+    key = _mix_number(seed + GOLDEN)
+    key = _mix_number(key ^ (epoch * GOLDEN + 1))
+    return _mix_number(key ^ (stream * GOLDEN + 2))
 
 
-def _mix(x: int) -> int:
+def _mix_number(x: int) -> int:
     """splitmix64's output function on a Python number."""
     x &= MASK
     x = (x ^ (x >> 30)) * FACTORS[0] & MASK
@@ -50,7 +50,11 @@ def shift_right(x: Tensor, bits: int) -> Tensor:
 
 def draw(key: int, n: Tensor) -> Tensor:
     """Numbers `n` (int64, any shape) of the stream `key`: int64 with the bits of the uniform uint64."""
-    x = (n * signed(GOLDEN)).add_(signed(key))
+    return mix((n * signed(GOLDEN)).add_(signed(key)))
+
+
+def mix(x: Tensor) -> Tensor:
+    """splitmix64's output function on int64 with the bits of uint64; `x` is overwritten."""
     x = x.bitwise_xor_(shift_right(x, 30)).mul_(signed(FACTORS[0]))
     x = x.bitwise_xor_(shift_right(x, 27)).mul_(signed(FACTORS[1]))
     return x.bitwise_xor_(shift_right(x, 31))

@@ -23,6 +23,8 @@ from wordlab.torch_engine.feeding import Feed
 from wordlab.torch_engine.layout import Layout, Paths, Products, Tables, WordRows
 from wordlab.torch_engine.runners import UNROLL, Runner, TritonRunner
 from wordlab.torch_engine.segments import Drawing, cut_into_blocks
+from wordlab.torch_engine.sentence_segments import cut_into_sentences
+from wordlab.torch_engine.sentences import SentenceRunner, sentence_bytes
 from wordlab.torch_engine.tree import Tree
 
 if TYPE_CHECKING:  # it imports Arrow, which a machine with a GPU may lack
@@ -35,6 +37,9 @@ WARM_UP_SHARE = 1 / 64
 """A warm-up is as long as the larger of the two: tokens read, before subsampling, and a share of all epochs' tokens."""
 PIECE_ROWS = 1 << 14
 """Rows of a table that are copied to the device at a time."""
+
+
+AnyRunner = Runner | EagerRunner | SentenceRunner
 
 
 class TorchEngine:
@@ -93,7 +98,10 @@ class TorchEngine:
         name = torch.cuda.get_device_name(self.device) if self.table.is_cuda else "cpu"
         self.description = description_of(layout, name, kernels, deterministic, segment_tokens, first_batch_tokens)
 
-    def _open_runner(self, layout: Layout, kernels: str, deterministic: bool) -> Runner | EagerRunner:
+    def _open_runner(self, layout: Layout, kernels: str, deterministic: bool) -> AnyRunner:
+        if layout.sentences is not None:
+            assert kernels == "torch", "the fused kernels are for windows: gpu.choose_kernels"
+            return SentenceRunner(layout, self.table, deterministic)
         if self._bags is not None:
             assert kernels == "torch", "the fused kernels are for words and negative sampling: gpu.choose_kernels"
             return EagerRunner(layout, self.table, deterministic, self._bags, self._tree)
@@ -120,15 +128,23 @@ class TorchEngine:
         self._require_word_ids(segment, position)
         first, last = np.searchsorted(ends, (start, start + size), side="right")
         inside = torch.from_numpy(ends[first : last + 1] - start).to(self.device)
-        runner = self._runner_at(epoch * tokens_total + position, tokens_total)
-        blocks = cut_into_blocks(segment, inside, position, epoch, self._drawing, runner.layout)
-        if blocks.kept == 0:
-            return 0.0, 0.0
-        batches = len(blocks.rows) // runner.layout.batch_blocks
-        read = epoch * tokens_total + position + size * (np.arange(batches) / batches)
-        return runner.run(blocks, self._rates(read, tokens_total).astype(np.float32))
+        read = epoch * tokens_total + position
+        runner = self._runner_at(read, tokens_total)
+        place = segment, inside, position, epoch, self._drawing, runner.layout
+        if isinstance(runner, SentenceRunner):
+            sentences = cut_into_sentences(*place)
+            rates = self._rates_of_batches(read, size, len(sentences.begins) - 1, tokens_total)
+            return runner.run(sentences, rates) if sentences.begins else (0.0, 0.0)
+        blocks = cut_into_blocks(*place)
+        rates = self._rates_of_batches(read, size, len(blocks.rows) // runner.layout.batch_blocks, tokens_total)
+        return runner.run(blocks, rates) if blocks.kept else (0.0, 0.0)
 
-    def _runner_at(self, tokens_read: int, tokens_total: int) -> Runner | EagerRunner:
+    def _rates_of_batches(self, read: int, size: int, batches: int, tokens_total: int) -> NDArray[np.float32]:
+        """Learning rate of each micro-batch of a segment of `size` tokens that begins after `read` tokens."""
+        progress = np.arange(batches) / max(1, batches)
+        return self._rates(read + size * progress, tokens_total).astype(np.float32)
+
+    def _runner_at(self, tokens_read: int, tokens_total: int) -> AnyRunner:
         """The runner of the segment that begins after `tokens_read` tokens: of the warm-up, or of the rest."""
         warm_up = max(WARM_UP_TOKENS, int(WARM_UP_SHARE * self.train.epochs * tokens_total))
         return self._first_runner if tokens_read < warm_up else self.runner
@@ -247,6 +263,8 @@ def engine_bytes(
     """Device memory that an engine takes, the corpus aside: tables, a segment, a micro-batch, rounded up."""
     row = 4 * layout.depth
     drawing = 20 * layout.vocab_size
+    if layout.sentences is not None:
+        return layout.table_rows * row + drawing + sentence_bytes(layout, segment_tokens, deterministic)
     blocks = layout.blocks_of(segment_tokens) + UNROLL * layout.batch_blocks
     places = blocks * layout.block_rows
     segment = 100 * segment_tokens + 12 * places + 12 * blocks * layout.block_tokens

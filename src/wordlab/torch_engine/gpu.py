@@ -48,12 +48,14 @@ def find_gpu() -> Gpu | str:
     return Gpu(torch.cuda.get_device_name(), torch.cuda.get_device_capability(), total, free)
 
 
-def choose_kernels(gpu: Gpu, depth: int, block: int, objective: str, units: str) -> tuple[str, str]:
+def choose_kernels(gpu: Gpu, depth: int, block: int, arch: str, objective: str, units: str) -> tuple[str, str]:
     """The kernels to train with, "triton" or "torch", and why.
 
     depth: numbers in a row of the table.   block: targets and context places of a block.
-    objective, units: model.objective and model.subwords.units.
+    arch, objective, units: model.arch, model.objective and model.subwords.units.
     """
+    if arch == "sent2vec":
+        return "torch", "there are no fused kernels for model.arch sent2vec"
     if objective != "ns":
         return "torch", f"there are no fused kernels for model.objective {objective}"
     if units != "none":

@@ -6,6 +6,7 @@ Letters in names and shapes, as in kernels/layout.py:
     D   depth                     T   targets of a micro-batch, all blocks' together
 
     G   rows of n-grams           U   different input rows of a micro-batch
+    K   sent2vec: words of the longest run that has a row
 
 Rows of the table: 0..V-1 input vectors, V padding as input, V+1..2V output vectors, 2V+1 padding as output, then the G
 of n-grams, 2V+2..2V+1+G. The last row is `nothing`: zeros, read where there is no token and moved by zeros only, so
@@ -31,6 +32,8 @@ LANES = 16
 """Rows of the table are this many numbers or a multiple of it apart: whole sectors of the GPU's memory."""
 Products = Literal["float32", "tf32x3", "tf32", "bf16"]
 """How matrix products are computed. Vectors and sums are float32 in all of them."""
+LONGEST_SENTENCE = 64
+"""sent2vec: words of a sentence that are looked at together, as in kernels/sentence_plan.py."""
 
 
 class Tables(Protocol):
@@ -76,6 +79,18 @@ class Paths(Protocol):
 
 
 @dataclass(frozen=True)
+class SentenceBags:
+    """sent2vec: what the bags of a sentence are made of."""
+
+    word_ngrams: int
+    """Words of the longest run that has a row."""
+    buckets: int
+    """Rows that runs of two words and more are hashed into."""
+    dropout: int
+    """Words of a sentence whose runs are left out."""
+
+
+@dataclass(frozen=True)
 class Layout:
     """All numbers of a run that its kernels need."""
 
@@ -95,6 +110,8 @@ class Layout:
     dim: int
     vocab_size: int
     ngram_rows: int
+    sentences: SentenceBags | None
+    """For arch sent2vec, which has no windows and no blocks of a fixed size."""
     products: Products
 
     @classmethod
@@ -106,10 +123,11 @@ class Layout:
         products: Products,
         subwords: WordRows | None = None,
     ) -> Layout:
+        own, sentences = model.sent2vec, model.arch == "sent2vec"
         return cls(
             objective=model.objective,
             cbow=model.arch == "cbow",
-            undivided=model.cbow_gradient == "word2vec",
+            undivided=model.cbow_gradient == "word2vec" and not sentences,
             window_edges=model.window_edges,
             window=model.window,
             negatives=model.negatives,
@@ -119,7 +137,8 @@ class Layout:
             damping=getattr(train.damping, model.arch),
             dim=model.dim,
             vocab_size=vocab_size,
-            ngram_rows=len(subwords.buckets) if subwords is not None else 0,
+            ngram_rows=len(subwords.buckets) if subwords is not None else model.word_ngram_rows,
+            sentences=SentenceBags(own.word_ngrams, own.buckets, own.dropout) if sentences else None,
             products=products,
         )
 
@@ -163,6 +182,16 @@ class Layout:
     def batch_tokens(self) -> int:
         """T"""
         return self.batch_blocks * self.block_tokens
+
+    @property
+    def longest_sentence(self) -> int:
+        """sent2vec: words after which a sentence is cut. No piece has more than a micro-batch; one word has no bag."""
+        return max(2, min(LONGEST_SENTENCE, self.batch_tokens))
+
+    @property
+    def most_words(self) -> int:
+        """sent2vec: words of a micro-batch, targets or not; no piece has more."""
+        return max(self.batch_tokens, self.longest_sentence)
 
     @property
     def depth(self) -> int:

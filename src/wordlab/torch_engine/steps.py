@@ -100,29 +100,57 @@ def _cbow(gathered: Tensor, rows: Tensor, windows: Tensor, lr: Tensor, layout: L
 
     has_bag = (windows[:, 1:2] > windows[:, :1]).to(gathered.dtype)
     other = rows[:, noise_at:, None] != rows[:, None, :size]
-    noise_weight = layout.share * has_bag * other.to(gathered.dtype)
+    found = predict_targets(hidden, targets, noise, has_bag, other, lr, layout)
+    bag_share = members if layout.undivided else mean
+    steps = [found.targets, matrix_product(bag_share, found.hidden, layout), found.noise]
+    bag_bend = torch.bmm(bag_share, found.hidden_bend[:, :, None]).squeeze(2)
+    curvature = [found.target_bend, bag_bend, found.noise_bend]
+    return Updates(torch.cat(steps, dim=1), torch.cat(curvature, dim=1), found.loss)
+
+
+class Predicted(NamedTuple):
+    """What predicting the targets of some blocks wants of vectors and rows, before damping; curvatures as `bend`."""
+
+    hidden: Tensor
+    """(b, B, D)"""
+    targets: Tensor
+    """(b, B, D)"""
+    noise: Tensor
+    """(b, N, D)"""
+    hidden_bend: Tensor
+    """(b, B)"""
+    target_bend: Tensor
+    """(b, B)"""
+    noise_bend: Tensor
+    """(b, N)"""
+    loss: Tensor
+    """float64 (2,): weighted sum of losses, sum of weights"""
+
+
+def predict_targets(
+    hidden: Tensor, targets: Tensor, noise: Tensor, has_bag: Tensor, other: Tensor, lr: Tensor, layout: Layout
+) -> Predicted:
+    """Each hidden vector against the output row of its target and those of the block's noise words.
+
+    hidden, targets: (b, B, D).   noise: (b, N, D).   has_bag: (b, 1, B), 1 or 0: a target without a bag moves nothing.
+    other: bool (b, N, B), whether a noise word is another word than the target.
+    """
+    noise_weight = layout.share * has_bag * other.to(hidden.dtype)
     true_score = (hidden * targets).sum(dim=2)[:, None, :]
     scores = torch.cat([true_score, matrix_product(noise, hidden.transpose(1, 2), layout)], dim=1)
     true_weight = torch.cat([has_bag, torch.zeros_like(noise_weight)], dim=1)
     residual, bend, loss = _residuals(scores, true_weight, torch.cat([has_bag, noise_weight], dim=1), lr)
-
     true_residual = residual[:, 0, :, None]
-    gradient = true_residual * targets + matrix_product(residual[:, 1:].transpose(1, 2), noise, layout)
-    bag_share = members if layout.undivided else mean
-    steps = [
-        true_residual * hidden,
-        matrix_product(bag_share, gradient, layout),
-        matrix_product(residual[:, 1:], hidden, layout),
-    ]
-    hidden_norm = hidden.square().sum(dim=2)
-    norms = gathered.square().sum(dim=2)
-    hidden_bend = bend[:, 0] * norms[:, :size] + torch.bmm(norms[:, None, noise_at:], bend[:, 1:]).squeeze(1)
-    curvature = [
-        bend[:, 0] * hidden_norm,
-        torch.bmm(bag_share, hidden_bend[:, :, None]).squeeze(2),
-        torch.bmm(bend[:, 1:], hidden_norm[:, :, None]).squeeze(2),
-    ]
-    return Updates(torch.cat(steps, dim=1), torch.cat(curvature, dim=1), loss)
+    hidden_norm, target_norm, noise_norm = (rows.square().sum(dim=2) for rows in (hidden, targets, noise))
+    return Predicted(
+        hidden=true_residual * targets + matrix_product(residual[:, 1:].transpose(1, 2), noise, layout),
+        targets=true_residual * hidden,
+        noise=matrix_product(residual[:, 1:], hidden, layout),
+        hidden_bend=bend[:, 0] * target_norm + torch.bmm(noise_norm[:, None], bend[:, 1:]).squeeze(1),
+        target_bend=bend[:, 0] * hidden_norm,
+        noise_bend=torch.bmm(bend[:, 1:], hidden_norm[:, :, None]).squeeze(2),
+        loss=loss,
+    )
 
 
 def _residuals(scores: Tensor, true_weight: Tensor, weight: Tensor, lr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
