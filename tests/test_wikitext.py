@@ -9,6 +9,7 @@ from wordlab.spans import Dump
 from wordlab.wikitext import _namespace_names, article_texts, strip_markup
 
 GERMAN = Dump(((6, "Datei"), (14, "Kategorie"), (1, "Diskussion")))
+KOREAN = Dump(((6, "파일"), (14, "분류")))
 NAMES = _namespace_names(GERMAN)
 
 STRIPPED = [
@@ -36,6 +37,12 @@ STRIPPED = [
     ("__NOTOC__ Rome ({{lang|la|Roma}}) was (, ;) built", "Rome was built"),
     ("if a < b and b > c", "if a < b and b > c"),
     ("| stray cell of a broken table\nrest", "rest"),
+    ("== 제목 ==\r\n본문 __목차숨김__ __TOC__ __init__", "제목 본문 __init__"),
+    ("[[Bild:a.jpg|mini|Text]]ja", "ja"),
+    ('a<mapframe latitude="1">{"type": "x"}</mapframe> <ce>H2O</ce>b', "a b"),
+    ("-{zh-hans:计算机; zh-hant:電腦}-与-{R|文字}-、-{原文}-", "计算机与文字、原文"),
+    ("-{H|zh-cn:甲;zh-tw:乙}--{zh-cn:[[甲|丙]];zh-tw:乙}-", "丙"),
+    ("[[甲|-{zh-cn:乙;zh-tw:丙}-]] -{zh-hans|丁}- x-{ y}-z", "乙 丁 x yz"),
     ("", ""),
 ]
 
@@ -43,6 +50,14 @@ STRIPPED = [
 @pytest.mark.parametrize(("markup", "text"), STRIPPED)
 def test_markup_leaves_its_text(markup, text):
     assert " ".join(strip_markup(markup, NAMES).split()) == text
+
+
+def test_files_go_under_the_names_that_a_language_has_for_them():
+    names = _namespace_names(KOREAN)
+    assert (
+        strip_markup("[[파일:a.jpg|섬네일|[[가]] 설명]][[그림:b.jpg]][[분류:나]][[Bild: 다]]", names).strip()
+        == "Bild: 다"
+    )
 
 
 def page(title, text, extra=""):
@@ -97,6 +112,7 @@ def test_the_last_revision_of_a_page_counts():
         "{{", "}}", "{|\n", "\n{|", "\n|}", "[[", "]]", "[[a|", "[[Image:a|", "[http://a ", "http://", "<ref", "<ref>",
         "<math>", "<!--", "-->", "<", "<b", "'", "=", "\n=", "=  ", "\n*", "(", "( ,", "&", "&amp", "_", "__A",
         "{{a|[[b|", "\n|", "\n   ", "#", " ",
+        "-{", "}-", "-{a|", "-{a:b;", "__가", "<graph>",
     ],
 )  # fmt: skip
 def test_hostile_pages_take_linear_time(unit):

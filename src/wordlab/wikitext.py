@@ -23,9 +23,24 @@ _CANONICAL_NAMES = (
     (14, "category"), (15, "category talk"), (100, "portal"), (101, "portal talk"),
 )  # fmt: skip
 
+_FILE_ALIASES = {
+    "파일": ("그림",),
+    "ファイル": ("画像",),
+    "datei": ("bild",),
+    "archivo": ("imagen",),
+    "bestand": ("afbeelding",),
+    "plik": ("grafika",),
+    "ficheiro": ("imagem",),
+    "файл": ("изображение", "зображення"),
+    "fil": ("bild", "billede", "bilde"),
+    "file": ("immagine", "图像", "圖像", "文件", "档案", "檔案"),
+}  # fmt: skip
+"""Other names of the namespace of files, by its name, from MediaWiki's languages/messages; dumps do not list them."""
+
 _REDIRECT = re.compile(r"\s*+#\s*+[^\W\d_]++\s*+:?\s*+\[\[")
 _DROPPED_ELEMENTS = (
     "ref|math|pre|source|syntaxhighlight|gallery|timeline|hiero|score|chem|imagemap|inputbox|templatedata|style|script"
+    "|ce|mapframe|maplink|graph|categorytree"
 )
 _ELEMENT = re.compile(rf"<(/?)({_DROPPED_ELEMENTS})\b([^<>]*+)>", re.IGNORECASE)
 _BRACES = re.compile(r"\{\{|\}\}|\n[ \t:]*+\{\||\n[ \t]*+\|\}(?!\})")
@@ -35,13 +50,16 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z]++)*+|simple")
 _EXTERNAL_LINK = re.compile(r"\[(?:https?|ftps?|news|irc|mailto)?:?//[^\s\[\]]*+([^\[\]\n]*+)\]")
 _BARE_URL = re.compile(r"(?:https?|ftp)://[^\s<>\[\]|]++")
 _LINE_MARKS = re.compile(r"\n(?:[*#:;=]++|-{4,}+|[ \t]*+\|[^\n]*+)")
-_HEADING_END = re.compile(r"=++[ \t]*+(?=\n)")
+_HEADING_END = re.compile(r"=++[ \t\r]*+(?=\n)")
 _EMPHASIS = re.compile(r"''++")
 _BREAKING_TAG = re.compile(
     r"</?(?:br|p|div|li|ul|ol|dl|dd|dt|tr|td|th|table|blockquote|h[1-6]|hr)\b[^<>]*+>", re.IGNORECASE
 )
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*+>")
-_MAGIC_WORD = re.compile(r"__[A-Z]++__")
+_MAGIC_WORD = re.compile(r"__(?:[A-Z]++|[^\W\d_a-zA-Z]++)__")
+_VARIANTS = re.compile(r"-\{([^{}]*+)\}-")
+_VARIANT_CODE = re.compile(r"[a-z]{2,3}(?:-[a-z]++)*+")
+_HIDDEN_VARIANTS = {"H", "T", "N", "-"}
 _EMPTY_BRACKETS = re.compile(r"\([\s,;:]*+\)")
 _ENDLESS_REFERENCE = re.compile(r"&#[0-9]{100,}+;?+")
 """A character reference of more digits than any character has; Python refuses to make a number of thousands."""
@@ -63,7 +81,9 @@ def article_texts(xml: str, dump: Dump, dropped: Counter[str]) -> Iterator[str]:
 
 
 def _namespace_names(dump: Dump) -> dict[str, int]:
-    return {name: key for key, name in _CANONICAL_NAMES} | {name.lower(): key for key, name in dump.namespaces}
+    local = {name.lower(): key for key, name in dump.namespaces}
+    aliases = {alias: FILE for name, key in local.items() if key == FILE for alias in _FILE_ALIASES.get(name, ())}
+    return {name: key for key, name in _CANONICAL_NAMES} | aliases | local
 
 
 def _pages(xml: str) -> Iterator[str]:
@@ -117,6 +137,8 @@ def strip_markup(text: str, names: dict[str, int]) -> str:
         text = _drop_elements(_drop_comments(text))
     if "{" in text:
         text = _drop_nested(text)
+    if "-{" in text:
+        text = _VARIANTS.sub(_first_variant, text)
     text = _resolve_links(text, names)
     text = _BARE_URL.sub(" ", text)
     if "<" in text:
@@ -191,6 +213,20 @@ def _drop_nested(text: str) -> str:
         position = stop
     parts.append(text[position:])
     return "".join(parts)
+
+
+def _first_variant(markup: re.Match[str]) -> str:
+    """-{zh-hans:a; zh-hant:b}- -> a, -{a}- and -{R|a}- -> a: the first of the forms that a reader of Chinese picks.
+
+    What shows nothing (-{H|...}- and the like) leaves nothing.
+    """
+    flags, bar, rules = markup[1].partition("|")
+    if not bar or ":" in flags or "[" in flags:
+        flags, rules = "", markup[1]
+    if {flag.strip() for flag in flags.split(";")} & _HIDDEN_VARIANTS:
+        return ""
+    code, colon, form = rules.partition(";")[0].partition(":")
+    return form.strip() if colon and _VARIANT_CODE.fullmatch(code.strip()) else rules
 
 
 def _resolve_links(text: str, names: dict[str, int]) -> str:
