@@ -98,6 +98,7 @@ class Grams:
     start: np.ndarray
     row: np.ndarray
     buckets: np.ndarray
+    others: np.ndarray
     longest: int
 
 
@@ -109,7 +110,8 @@ def grams_of(model: ModelConfig) -> Any:
     number = rng.integers(0, 9, WORDS)
     row = rng.integers(0, GRAMS, number.sum()).astype(np.int32)
     start = np.concatenate([[0], np.cumsum(number)]).astype(np.int64)
-    return Grams(start, row, np.arange(GRAMS, dtype=np.int32), int(number.max()))
+    others = rng.uniform(1 / (1 + number), 1).astype(np.float32)
+    return Grams(start, row, np.arange(GRAMS, dtype=np.int32), others, int(number.max()))
 
 
 def start_rows(model: ModelConfig) -> np.ndarray:

@@ -103,15 +103,20 @@ def make_job(
     seed: int,
     epochs: int | None = None,
     lr: float | None = None,
+    damping: float | None = None,
     save: Path | None = None,
     **model: Any,
 ) -> Job:
     """A job with the values of params.yaml, but for those given. model: values of its section `model`."""
-    rates = params.train.lr if lr is None else dataclasses.replace(params.train.lr, **{arch: lr})
+    train = dataclasses.replace(params.train, epochs=epochs or params.train.epochs)
+    if lr is not None:
+        train = dataclasses.replace(train, lr=dataclasses.replace(train.lr, **{arch: lr}))
+    if damping is not None:
+        train = dataclasses.replace(train, damping=dataclasses.replace(train.damping, **{arch: damping}))
     return Job(
         program=program,
         model=dataclasses.replace(params.model, arch=arch, **model),
-        train=dataclasses.replace(params.train, lr=rates, epochs=epochs or params.train.epochs),
+        train=train,
         sampling=params.vocab,
         seed=seed,
         threads=threads,

@@ -28,8 +28,8 @@ NGRAMS = SubwordsConfig(units="characters", min_n=3, max_n=6, buckets=2_000_000)
 SUBWORDS, TREE = {"subwords": NGRAMS}, {"objective": "hs"}
 WORD_NGRAMS = {"word_ngrams": 2, "dropout": 2, "buckets": 2_000_000}
 """Pairs of words, and what the program of sent2vec's authors has for them where nothing else is said."""
-SUBWORD_RATE = 0.05
-"""Ours with subwords: lower than for words alone (docs/LOG.md)."""
+SUBWORD_RATE, SUBWORD_DAMPING = 0.05, 0.3
+"""Ours with subwords: both lower than for words alone (docs/LOG.md)."""
 FASTTEXT_RATE = 0.05
 """fastText's default for vectors of words."""
 FASTTEXT_THREADS = 10
@@ -45,10 +45,11 @@ class Method:
     arch: Arch
     model: Mapping[str, Any] = field(default_factory=dict)
     lr: float | None = None
+    damping: float | None = None
 
 
 PLAIN = Method("ours skipgram", "ours", "skipgram")
-OURS = Method("ours skipgram, subwords", "ours", "skipgram", SUBWORDS, SUBWORD_RATE)
+OURS = Method("ours skipgram, subwords", "ours", "skipgram", SUBWORDS, SUBWORD_RATE, SUBWORD_DAMPING)
 FASTTEXT = Method("fastText skipgram", "fasttext", "skipgram", SUBWORDS, FASTTEXT_RATE)
 SPEED = (
     PLAIN,
@@ -90,7 +91,7 @@ def run_rounds(corpus: BenchCorpus, text: Path, params: Params, rounds: int) -> 
         for method in [*SPEED[first:], *SPEED[:first]]:
             job = make_job(
                 method.program, method.arch, params, corpus, text, threads=1, seed=1, epochs=1, lr=method.lr,
-                **method.model,
+                damping=method.damping, **method.model,
             )  # fmt: skip
             found[method.name] = run_together([job])
             say(f"round {number + 1} of {rounds}, {method.name}: {words_per_second(found[method.name]):,.0f} words/s")
@@ -104,7 +105,7 @@ def train_models(
     """Method's name -> scores and training of a model a seed; kept in the scratch folder."""
     jobs = [
         (method.name, make_job(
-            method.program, method.arch, params, corpus, text, seed=seed, lr=method.lr,
+            method.program, method.arch, params, corpus, text, seed=seed, lr=method.lr, damping=method.damping,
             threads=FASTTEXT_THREADS if method.program == "fasttext" else 1, **method.model
         ))
         for method in (PLAIN, OURS, FASTTEXT) for seed in range(1, seeds + 1)

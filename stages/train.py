@@ -17,7 +17,6 @@ from wordlab.training import (
     TrainingData,
     describe,
     end_checkpoints,
-    fit_to_vocabulary,
     long_sentences,
     resolve_threads,
     save_curve,
@@ -48,8 +47,7 @@ def main() -> None:
         identity = training_identity(data, params.model, gpu.train, seed, gpu.identity)
         table_bytes = gpu.table_bytes
     else:
-        train = fit_to_vocabulary(params.train, data.vocab.counts, data.tables)
-        identity = training_identity(data, params.model, train, seed)
+        identity = training_identity(data, params.model, params.train, seed)
         table_bytes = 4 * (2 * len(data.vocab) + params.model.word_ngram_rows) * params.model.dim
     with hold_checkpoints(checkpoint_folder(), identity, table_bytes) as checkpoints:
         train_seed(data, params, seed, checkpoints, gpu)

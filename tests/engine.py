@@ -119,6 +119,11 @@ class Case:
         return len(self.tables.keep_probability)
 
     @property
+    def frequency(self) -> NDArray[np.float64]:
+        """Of a vocabulary in which lower word ids are more frequent."""
+        return np.arange(self.vocab_size, 0, -1) * self.tables.keep_probability.astype(np.float64)
+
+    @property
     def paths(self) -> Paths | None:
         """Of a tree in which lower word ids are more frequent."""
         return Paths.of_counts(np.arange(self.vocab_size, 0, -1)) if self.model.objective == "hs" else None
@@ -126,7 +131,7 @@ class Case:
     @property
     def subwords(self) -> Subwords | None:
         words = pa.array([word_of(word_id) for word_id in range(self.vocab_size)], pa.large_string())
-        return Subwords.of_vocabulary(words, self.model.subwords)
+        return Subwords.of_vocabulary(words, self.frequency, self.model.subwords)
 
     @property
     def total(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +27,7 @@ WORDS = pa.array(["king", "kings", "a", "nananana"], pa.large_string())
 
 
 def test_every_word_has_the_rows_of_its_ngrams_buckets():
-    subwords = Subwords.of_vocabulary(WORDS, CONFIG)
+    subwords = Subwords.of_vocabulary(WORDS, np.ones(4), CONFIG)
     assert np.all(np.diff(subwords.buckets) > 0)
     for number, word in enumerate(WORDS.to_pylist()):
         rows = subwords.row[subwords.start[number] : subwords.start[number + 1]]
@@ -35,25 +36,55 @@ def test_every_word_has_the_rows_of_its_ngrams_buckets():
     assert subwords.longest == len(Ngrams(3, 4, 100).of_word("nananana"))
 
 
+def test_rows_that_many_words_move_count_by_how_many_of_a_word_are_such():
+    frequency = np.array([5.0, 2, 7, 1])
+    subwords = Subwords.of_vocabulary(WORDS, frequency, CONFIG)
+    bags = [[("word", w), *subwords.row[subwords.start[w] : subwords.start[w + 1]]] for w in range(4)]
+    often = Counter()
+    for bag, times in zip(bags, frequency, strict=True):
+        for row in bag:
+            often[row] += times
+    for bag, share in zip(bags, subwords.others, strict=True):
+        assert share == pytest.approx(sum(often[row] for row in bag) / len(bag) / max(often[row] for row in bag))
+        assert 1 / len(bag) <= share <= 1
+    chance = frequency / frequency.sum()
+    right = sum(
+        p * sum(often[row] / frequency.sum() for row in bag) / len(bag) for p, bag in zip(chance, bags, strict=True)
+    )
+    assert subwords.overlap == pytest.approx(right)
+
+
+def test_words_that_share_most_of_their_rows_train_in_small_micro_batches(tmp_path):
+    """As few words would, that meet themselves: otherwise the steps of all of them overshoot together."""
+    words = [f"antidis{number}ation" for number in range(300)]
+    rng = np.random.default_rng(3)
+    data = write_data(tmp_path, rng.integers(0, 300, (1500, 20)).tolist(), words=words)
+    params = load_params()
+    model = dataclasses.replace(params.model, dim=16, subwords=dataclasses.replace(CONFIG, buckets=5000))
+    engine, trained = train_model(data, model, params.train, 1, 1, show_progress=False)
+    assert engine.train.batch_tokens < 10 < params.train.batch_tokens
+    assert trained.curve[-1].loss < np.log(2) and np.abs(engine.input_vectors).max() < 10
+
+
 def test_units_none_switches_subwords_off():
-    assert Subwords.of_vocabulary(WORDS, dataclasses.replace(CONFIG, units="none")) is None
+    assert Subwords.of_vocabulary(WORDS, np.ones(4), dataclasses.replace(CONFIG, units="none")) is None
 
 
 def test_jamo_are_units_of_their_own():
     config = dataclasses.replace(CONFIG, units="jamo")
     words = pa.array(["한국"], pa.large_string())
     assert ngrams_of(config).of_word("한국").tolist() == ngrams_of(CONFIG).of_word("ㅎㅏㄴㄱㅜㄱ").tolist()
-    assert Subwords.of_vocabulary(words, config).longest == len(ngrams_of(CONFIG).of_word("ㅎㅏㄴㄱㅜㄱ"))
+    assert Subwords.of_vocabulary(words, np.ones(1), config).longest == len(ngrams_of(CONFIG).of_word("ㅎㅏㄴㄱㅜㄱ"))
 
 
 def test_words_too_short_for_an_ngram_are_only_themselves():
     words = pa.array(["", "x"], pa.large_string())
-    subwords = Subwords.of_vocabulary(words, dataclasses.replace(CONFIG, min_n=4))
+    subwords = Subwords.of_vocabulary(words, np.ones(2), dataclasses.replace(CONFIG, min_n=4))
     assert subwords.longest == 0 and len(subwords.buckets) == 0
 
 
 def test_a_vector_is_the_mean_of_a_words_rows():
-    subwords = Subwords.of_vocabulary(WORDS, CONFIG)
+    subwords = Subwords.of_vocabulary(WORDS, np.ones(4), CONFIG)
     rng = np.random.default_rng(1)
     own = rng.normal(size=(4, 5)).astype(np.float32)
     ngrams = rng.normal(size=(len(subwords.buckets), 5)).astype(np.float32)

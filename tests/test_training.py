@@ -186,7 +186,7 @@ def test_toy_corpora_hold_with_the_settings_of_params_yaml(arch: str, num_words:
 def test_micro_batches_shrink_with_the_vocabulary_and_stay_whole_blocks(num_words: int) -> None:
     """Never longer than in params.yaml, never empty; a large vocabulary changes nothing."""
     counts = np.full(num_words, 7)
-    fitted = training.fit_to_vocabulary(PARAMS.train, counts, SamplingTables.build(counts, 0.0, 0.75))
+    fitted = training.fit_to_vocabulary(PARAMS.train, counts, SamplingTables.build(counts, 0.0, 0.75), None)
     assert 1 <= fitted.block_tokens <= min(PARAMS.train.block_tokens, fitted.batch_tokens)
     assert fitted.batch_tokens % fitted.block_tokens == 0
     assert fitted.batch_tokens / num_words <= training.SAME_WORD_TOKENS

@@ -317,9 +317,9 @@ def _train(params: Params, seed: int | None) -> Need:
     vocab = map_batch(DATA / "vocab" / "words.arrow", DICTIONARY_SCHEMA, "vocab")
     counts = vocab.column(1).to_numpy()
     tables = SamplingTables.build(counts, params.vocab.subsample_t, params.vocab.noise_power)
-    train = fit_to_vocabulary(params.train, counts, tables)
     threads = params.run.threads or available_cores()
-    parts = WordParts.of(params.model, vocab.column(0), counts)
+    parts = WordParts.of(params.model, vocab.column(0), counts, tables)
+    train = fit_to_vocabulary(params.train, counts, tables, parts.subwords)
     engine = memory_bytes(params.model, train, words, threads, *parts)
     ngrams = words + len(parts.subwords.buckets) if parts.subwords else 0
     memory = TRAIN_BYTES + engine + words * (WORD_BYTES + word_bytes) + 4 * ngrams * params.model.dim

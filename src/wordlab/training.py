@@ -75,17 +75,21 @@ def resolve_threads(threads: int) -> int:
     return threads or available_cores()
 
 
-def fit_to_vocabulary(train: TrainConfig, counts: NDArray[np.int64], tables: SamplingTables) -> TrainConfig:
+def fit_to_vocabulary(
+    train: TrainConfig, counts: NDArray[np.int64], tables: SamplingTables, subwords: Subwords | None
+) -> TrainConfig:
     """`train` with smaller micro-batches and blocks where the vocabulary is too small for them.
 
     Updates from the same rows add up, and where words meet themselves too often in a micro-batch the sum overshoots
     beyond what damping can hold. The number of tokens in it that are the same word as a given one is
     batch_tokens * sum of p^2 over the words, p a word's share of the kept tokens. Measured (docs/LOG.md), trainings of
-    50 words and more hold up to 10, of two words up to 2. enwik8 has 0.4, without subsampling 5.
+    50 words and more hold up to 10, of two words up to 2. enwik8 has 0.4, without subsampling 5. With subwords, words
+    are partly the same, as far as they share rows (Subwords.overlap): enwik8 has 2.03.
     """
     kept = counts * tables.keep_probability.astype(np.float64)
     share = kept / kept.sum()
-    most = max(1, int(SAME_WORD_TOKENS / float((share**2).sum())))
+    same = subwords.overlap if subwords else float((share**2).sum())
+    most = max(1, int(SAME_WORD_TOKENS / same))
     block_tokens = min(train.block_tokens, most)
     batch_tokens = min(train.batch_tokens, most) // block_tokens * block_tokens
     return dataclasses.replace(train, block_tokens=block_tokens, batch_tokens=batch_tokens)
@@ -100,10 +104,13 @@ class WordParts(NamedTuple):
     """For model.subwords."""
 
     @classmethod
-    def of(cls, model: ModelConfig, words: pa.LargeStringArray, counts: NDArray[np.int64]) -> WordParts:
-        """words, counts: of the vocabulary, by word id."""
+    def of(
+        cls, model: ModelConfig, words: pa.LargeStringArray, counts: NDArray[np.int64], tables: SamplingTables
+    ) -> WordParts:
+        """words, counts, tables: of the vocabulary, by word id."""
+        kept = counts.astype(np.float64) * tables.keep_probability
         paths = Paths.of_counts(counts) if model.objective == "hs" else None
-        return cls(paths, Subwords.of_vocabulary(words, model.subwords))
+        return cls(paths, Subwords.of_vocabulary(words, kept, model.subwords))
 
 
 def training_identity(
@@ -111,7 +118,7 @@ def training_identity(
 ) -> dict[str, Any]:
     """All that decides the bytes of a training, for the name of its checkpoints.
 
-    train: with the micro-batches that are used. engine: CPU, or the `identity` of a plan for the GPU.
+    train: of params.yaml, or of a plan for the GPU, which depends on more. engine: CPU, or the plan's `identity`.
     """
     tables = hashlib.sha256(data.tables.keep_probability.tobytes() + data.tables.noise_probability.tobytes())
     return {
@@ -143,8 +150,8 @@ def open_engine(
         from wordlab.torch_engine import choice  # imports torch, which takes a second
 
         return choice.open_engine(gpu, data, model, seed)
-    train = fit_to_vocabulary(train, data.vocab.counts, data.tables)
-    parts = WordParts.of(model, data.vocab.arrow_words(), data.vocab.counts)
+    parts = WordParts.of(model, data.vocab.arrow_words(), data.vocab.counts, data.tables)
+    train = fit_to_vocabulary(train, data.vocab.counts, data.tables, parts.subwords)
     ngram_rows = model.word_ngram_rows + (len(parts.subwords.buckets) if parts.subwords else 0)
     ngrams = f", and {ngram_rows:,} of n-grams," if ngram_rows else ""
     fewer = ", fewer model.sent2vec.buckets" if model.word_ngram_rows else ""

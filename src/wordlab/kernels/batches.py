@@ -147,7 +147,8 @@ def train_segment(thread, team, segment, rule, draws, schedule, scratch, mine):
 def apply_updates(thread, team, rule, blocks, depth, mine):
     """Add this thread's share of a micro-batch's updates to the table, every row's step damped by its curvature.
 
-    A word's step is, with subwords, the step of each of its rows. Rows are owned in groups of 16 far-apart rows, whose
+    A word's step is, with subwords, the step of each of its rows, damped by the word's own curvature and by a share of
+    what other words add to the row's (subwords.Subwords.others). Rows are owned in groups of 16 far-apart rows, whose
     entries of team.bent share a cache line.
     """
     vector, bent, size = team.updates.vector.ctypes.data, team.bent, team.updates.row.size
@@ -171,16 +172,24 @@ def apply_updates(thread, team, rule, blocks, depth, mine):
     for m in range(count):
         row = mine[m] >> UPDATE_BITS
         bent[16 * (row & mask) + (row >> shift)] += curvature[mine[m] & UPDATE_MASK]
+    if rule.bag_words > 0:  # of a word whose own row is another thread's, the curvature is needed too
+        wait_for_all(team.state, team.threads)
     one, row_bytes = np.float32(1), 4 * depth
     for m in range(count):
         ahead = rule.table + row_bytes * (mine[min(m + PREFETCH_AHEAD, count - 1)] >> UPDATE_BITS)
         for k in range(0, depth, LANES):
             prefetch(ahead, k)
         row = mine[m] >> UPDATE_BITS
-        scale = splat(one / (one + rule.damping * bent[16 * (row & mask) + (row >> shift)]))
+        curved, word = bent[16 * (row & mask) + (row >> shift)], np.int64(rows[mine[m] & UPDATE_MASK])
+        if word < rule.bag_words:
+            own = bent[16 * (word & mask) + (word >> shift)]
+            curved = own + (curved - own) * rule.bag_others[word]
+        scale = splat(one / (one + rule.damping * curved))
         place, source = rule.table + row_bytes * row, vector + row_bytes * (mine[m] & UPDATE_MASK)
         for k in range(0, depth, LANES):
             store(fma(scale, load(source, k), load(place, k)), place, k)
+    if rule.bag_words > 0:
+        wait_for_all(team.state, team.threads)
     for m in range(count):
         row = mine[m] >> UPDATE_BITS
         bent[16 * (row & mask) + (row >> shift)] = 0

@@ -90,6 +90,7 @@ class CpuEngine:
             bag_words=vocab_size if subwords else 0,
             bag_start=bags.start,
             bag_row=(2 * vocab_size + 2 + bags.row).astype(np.int32),
+            bag_others=bags.others,
             divided=model.cbow_gradient == "exact",
             dim=model.dim,
             vocab_size=vocab_size,

@@ -52,6 +52,8 @@ class Rule(NamedTuple):
     bag_start: Any
     bag_row: Any
     """Table rows of the words' n-grams, see subwords.Subwords; a word's bag is its own row and these."""
+    bag_others: Any
+    """By how much other words' curvature of a word's rows counts for it, see subwords.Subwords."""
     divided: bool
     """Whether the gradient of a bag's mean is divided by the bag's size."""
     dim: int

@@ -29,6 +29,8 @@ class Pair:
 
     bag: tuple[int, ...]
     """Input rows whose mean is the hidden vector: words', V the padding row, and from V + 1 on those of n-grams."""
+    words: tuple[int, ...]
+    """Beside each row of the bag the row of the word that it is a part of: itself, or that of the n-gram's word."""
     output: int
     """Output row: a word's, V the padding row's; in hierarchical softmax an inner node's."""
     label: int
@@ -93,15 +95,16 @@ class Batch:
     sentence_bags: list[tuple[int, ...]] | None = None
     """sent2vec: every token's bag; a token without one is left out."""
 
-    def bag(self, words: list[int], vocab_size: int) -> tuple[int, ...]:
-        """Input rows of some words together."""
-        rows: list[int] = []
-        for word in words:
-            rows.append(word)
-            if self.subwords and word < vocab_size:
-                first, last = self.subwords.start[word : word + 2]
-                rows += [vocab_size + 1 + int(row) for row in self.subwords.row[first:last]]
-        return tuple(rows)
+    def rows_of(self, word: int, vocab_size: int) -> list[int]:
+        """Input rows of a word: its own and its n-grams'."""
+        if self.subwords is None or word >= vocab_size:
+            return [word]
+        first, last = self.subwords.start[word : word + 2]
+        return [word, *(vocab_size + 1 + int(row) for row in self.subwords.row[first:last])]
+
+    def share_of_others(self, word: int) -> float:
+        """By how much other words' curvature of a word's rows counts for it."""
+        return float(self.subwords.others[word]) if self.subwords and word < len(self.subwords.others) else 1.0
 
 
 def sentence_bag(
@@ -120,22 +123,19 @@ def sentence_bag(
     return tuple(bag)
 
 
-def inputs_and_outputs(
-    batch: Batch, target: int, model: ModelConfig, vocab_size: int
-) -> tuple[tuple[int, ...], list[int]]:
-    """The bag of a target, and the words or padding rows that it shall predict; without any it is left out."""
+def inputs_and_outputs(batch: Batch, target: int, model: ModelConfig, vocab_size: int) -> tuple[list[int], list[int]]:
+    """The words (in sent2vec rows) of a target's bag, and what it shall predict; without any it is left out."""
     word = int(batch.word_id[target])
     if batch.sentence_bags is not None:
-        bag = batch.sentence_bags[target]
+        bag = list(batch.sentence_bags[target])
         return bag, [word] if bag else []
     width = int(window_width(batch.window_key, batch.position[target], model.window))
     window = window_of(batch.sentence, target, width, model.window_edges)
     if window is None:
-        return (), []
+        return [], []
     places, missing = window
     context = [int(batch.word_id[t]) for t in places] + [vocab_size] * missing
-    inputs, outputs = ([word], context) if model.arch == "skipgram" else (context, [word])
-    return batch.bag(inputs, vocab_size), outputs
+    return ([word], context) if model.arch == "skipgram" else (context, [word])
 
 
 def pairs_of_block(
@@ -152,18 +152,20 @@ def pairs_of_block(
     ]
     share = model.negatives / noise_words
     for target in range(start, stop):
-        bag, outputs = inputs_and_outputs(batch, target, model, vocab_size)
+        inputs, outputs = inputs_and_outputs(batch, target, model, vocab_size)
+        rows = [(row, word) for word in inputs for row in batch.rows_of(word, vocab_size)]
+        bag, words = tuple(row for row, _ in rows), tuple(word for _, word in rows)
         for other in outputs:
             if model.objective == "softmax":
-                yield Pair(bag, other, 1, 1.0)
+                yield Pair(bag, words, other, 1, 1.0)
             elif batch.paths is not None:
                 for k in range(batch.paths.start[other], batch.paths.start[other + 1]):
-                    yield Pair(bag, int(batch.paths.node[k]), 1 - int(batch.paths.code[k]), 1.0)
+                    yield Pair(bag, words, int(batch.paths.node[k]), 1 - int(batch.paths.code[k]), 1.0)
             else:
-                yield Pair(bag, other, 1, 1.0)
+                yield Pair(bag, words, other, 1, 1.0)
                 for noise_id in noise:
                     if noise_id != other:
-                        yield Pair(bag, noise_id, 0, share)
+                        yield Pair(bag, words, noise_id, 0, share)
 
 
 def train_batch(
@@ -177,13 +179,15 @@ def train_batch(
     """One micro-batch, in place. Tables: V rows, the padding row; input_vectors then has the n-grams' rows.
 
     Every row moves by -lr * gradient summed over the micro-batch, divided by 1 + damping * curvature, where curvature
-    is lr * sum of weight * sigma (1 - sigma) * |other row|^2, times a row's share in the bag for its rows.
+    is lr * sum of weight * sigma (1 - sigma) * |other row|^2, times a row's share in the bag for its rows. What a word
+    moves one of its n-grams' rows by is damped by its own curvature and by a share of what the other words add there.
     Returns the weighted sum of losses and the sum of weights.
     """
     vocab_size = len(output_vectors) - 1
     undivided = model.cbow_gradient == "word2vec" and model.arch != "sent2vec"
-    steps = np.zeros_like(input_vectors), np.zeros_like(output_vectors)
-    bends = np.zeros(len(input_vectors)), np.zeros(len(output_vectors))
+    steps, bends = np.zeros_like(output_vectors), np.zeros(len(output_vectors))
+    input_steps: dict[tuple[int, int], NDArray[np.float64]] = {}
+    input_bends = np.zeros(len(input_vectors))
     loss = predictions = 0.0
     for start, stop in batch.blocks:
         for pair in pairs_of_block(batch, start, stop, model, train, vocab_size):
@@ -203,15 +207,18 @@ def train_batch(
                 row_of_output = output_vectors[output]
                 step = lr * pair.weight * (label - chance)
                 bend = lr * pair.weight * chance * (1 - chance)
-                steps[1][output] += step * hidden
-                bends[1][output] += bend * (hidden @ hidden)
+                steps[output] += step * hidden
+                bends[output] += bend * (hidden @ hidden)
                 step_of_hidden += step * row_of_output
                 bend_of_hidden += bend * (row_of_output @ row_of_output)
             share = 1.0 if undivided else 1.0 / len(pair.bag)
-            for row in pair.bag:
-                steps[0][row] += share * step_of_hidden
-                bends[0][row] += share * bend_of_hidden
+            for row, word in zip(pair.bag, pair.words, strict=True):
+                input_steps[row, word] = input_steps.get((row, word), 0.0) + share * step_of_hidden
+                input_bends[row] += share * bend_of_hidden
             predictions += pair.weight
-    for table, step_of, bend_of in zip((input_vectors, output_vectors), steps, bends, strict=True):
-        table += step_of / (1.0 + getattr(train.damping, model.arch) * bend_of)[:, None]
+    damping = getattr(train.damping, model.arch)
+    output_vectors += steps / (1.0 + damping * bends)[:, None]
+    for (row, word), step_of_row in input_steps.items():
+        others = (input_bends[row] - input_bends[word]) * batch.share_of_others(word)
+        input_vectors[row] += step_of_row / (1.0 + damping * (input_bends[word] + others))
     return loss, predictions

@@ -321,24 +321,29 @@ def _move_inputs(tokens, start, stop, rule, shared):
                 if other != t:
                     _move_word(stage, tokens.word_id[other], c, share, rule, shared)
             if shared.absent[c] > 0:
-                _move_input(stage, rule.vocab_size, c, share * np.float32(shared.absent[c]), rule, shared)
+                pad_share = share * np.float32(shared.absent[c])
+                _move_input(stage, rule.vocab_size, rule.vocab_size, c, pad_share, rule, shared)
 
 
 @njit(inline="always")
 def _move_word(stage, word, c, share, rule, shared):
-    _move_input(stage, word, c, share, rule, shared)
+    _move_input(stage, word, word, c, share, rule, shared)
     if rule.bag_words > 0:
         for b in range(rule.bag_start[word], rule.bag_start[word + 1]):
-            _move_input(stage, rule.bag_row[b], c, share, rule, shared)
+            _move_input(stage, rule.bag_row[b], word, c, share, rule, shared)
 
 
 @inner
-def _move_input(stage, row, c, share, rule, shared):
+def _move_input(stage, row, word, c, share, rule, shared):
+    """word: the row's own, or that of the word whose n-gram it is of; see batches.py for how it is damped."""
     depth, bent = shared.depth, shared.bent
     if stage == 0:
         bent[row] += share * peek(shared.curvature, c)
     elif stage == 1:
-        scale = share / (np.float32(1) + rule.damping * bent[row])
+        curved = bent[word]
+        if row != word:
+            curved += (bent[row] - bent[word]) * rule.bag_others[word]
+        scale = share / (np.float32(1) + rule.damping * curved)
         axpy(scale, shared.gradient + 4 * depth * c, rule.table + 4 * depth * np.int64(row), depth)
     else:
         bent[row] = 0

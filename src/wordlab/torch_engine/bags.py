@@ -33,6 +33,8 @@ class Inputs(NamedTuple):
     """int64 (F,): the n-gram rows of all words, one word after the other"""
     owner: Tensor
     """int64 (F,): which of the words each is of"""
+    others: Tensor
+    """(U,): by how much other words' curvature of their n-grams counts for them"""
 
 
 class Hidden(NamedTuple):
@@ -55,6 +57,7 @@ class Bags:
         if subwords is not None:
             self._start = torch.from_numpy(subwords.start).to(table.device)
             self._ngram = torch.from_numpy(subwords.row).to(table.device) + layout.ngram_row
+            self._others = torch.from_numpy(subwords.others).to(table)
 
     def inputs(self, rows: Tensor) -> Inputs:
         """rows: Blocks.rows of a micro-batch, (b, R). Waits for the device."""
@@ -62,7 +65,7 @@ class Bags:
         different = self.places.number([entries])
         place, sums = self.places.of(entries), self.table.index_select(0, different)
         if self._start is None:
-            return Inputs(different, place, sums, None, self._nothing, self._nothing)
+            return Inputs(different, place, sums, None, self._nothing, self._nothing, self._nothing)
         word = different.clamp(max=self.layout.vocab_size - 1)
         count = torch.where(different < self.layout.vocab_size, self._start[word + 1] - self._start[word], 0)
         end = count.cumsum(0)
@@ -72,7 +75,7 @@ class Bags:
         ngrams = self._ngram[torch.arange(total, device=rows.device) + first[owner]].long()
         if total:
             sums += embedding_bag(ngrams, self.table, end - count, mode="sum")
-        return Inputs(different, place, sums, (1 + count).to(sums.dtype), ngrams, owner)
+        return Inputs(different, place, sums, (1 + count).to(sums.dtype), ngrams, owner, self._others[word])
 
     def entries(self, inputs: Inputs) -> tuple[Tensor, Tensor | None]:
         """What each input entry of the blocks reads, (b, n, D), and in CBOW its number of rows, (b, n).
@@ -108,7 +111,10 @@ class Bags:
         self.add_steps(sums, inputs, steps, curvature)
 
     def add_steps(self, sums: Sums, inputs: Inputs, steps: Tensor, curvature: Tensor) -> None:
-        """The same for steps of entries: (b * n, D) and (b * n,)."""
+        """The same for steps of entries: (b * n, D) and (b * n,).
+
+        With subwords they are damped here: by the word's own curvature and by a share of what others add to the row's.
+        """
         places = self.places.of(inputs.rows)
         if inputs.sizes is None:
             sums.add(places[inputs.place.view(-1)], steps, curvature)
@@ -118,9 +124,19 @@ class Bags:
         steps, curvature = (total.to(self.table.dtype) for total in of_words.totals())
         if not (self.layout.cbow or self.layout.undivided):
             steps, curvature = steps / inputs.sizes[:, None], curvature / inputs.sizes
-        sums.add(places, steps, curvature)
+        bent = Sums(sums.size, self.table[:, :0], self.deterministic)
+        bent.add(places, steps[:, :0], curvature)
         for ngrams, owner in self._stretches(inputs):
-            sums.add(self.places.of(ngrams), steps[owner], curvature[owner])
+            bent.add(self.places.of(ngrams), steps[owner, :0], curvature[owner])
+        _, curved = bent.totals()
+        sums.add(places, self._damped(steps, curvature), torch.zeros_like(curvature))
+        for ngrams, owner in self._stretches(inputs):
+            of_row, own = self.places.of(ngrams), curvature[owner]
+            own += (curved[of_row].to(own.dtype) - own) * inputs.others[owner]
+            sums.add(of_row, self._damped(steps[owner], own), torch.zeros_like(own))
+
+    def _damped(self, steps: Tensor, curvature: Tensor) -> Tensor:
+        return steps / (1 + self.layout.damping * curvature)[:, None]
 
     def _stretches(self, inputs: Inputs) -> Iterator[tuple[Tensor, Tensor]]:
         size = stretch_rows(self.layout.depth)

@@ -74,10 +74,11 @@ def plan_gpu(
     """
     gpu = find_gpu()
     if isinstance(gpu, Gpu):
-        first = fit_to_vocabulary(train, data.vocab.counts, data.tables)
+        parts = WordParts.of(model, data.vocab.arrow_words(), data.vocab.counts, data.tables)
+        first = fit_to_vocabulary(train, data.vocab.counts, data.tables, parts.subwords)
         train = batch_for_gpu(model, train, cuda, data.vocab.counts, data.tables)
-        train = fit_to_vocabulary(train, data.vocab.counts, data.tables)
-        plan = make_plan(gpu, data, model, train, first.batch_tokens, cuda)
+        train = fit_to_vocabulary(train, data.vocab.counts, data.tables, parts.subwords)
+        plan = make_plan(gpu, data, model, train, first.batch_tokens, cuda, parts)
         return plan, plan.reason
     if wanted == "cuda":
         raise ResourceError(
@@ -108,10 +109,15 @@ def batch_for_gpu(
 
 
 def make_plan(
-    gpu: Gpu, data: TrainingData, model: ModelConfig, train: TrainConfig, first_batch_tokens: int, cuda: CudaConfig
+    gpu: Gpu,
+    data: TrainingData,
+    model: ModelConfig,
+    train: TrainConfig,
+    first_batch_tokens: int,
+    cuda: CudaConfig,
+    parts: WordParts,
 ) -> Plan:
     """Kernels and memory. train: with its micro-batch fitted. Raises ResourceError where the GPU is too small."""
-    parts = WordParts.of(model, data.vocab.arrow_words(), data.vocab.counts)
     layout = Layout.of(model, train, len(data.vocab), cuda.products, parts.subwords)
     block = max(layout.block_tokens, layout.context)
     kernels, reason = choose_kernels(gpu, layout.depth, block, model.arch, model.objective, model.subwords.units)
@@ -143,7 +149,7 @@ def open_engine(plan: Plan, data: TrainingData, model: ModelConfig, seed: int) -
     """Allocate what was planned."""
     device = torch.device(DEVICE)
     feed = Feed([shard.ids for shard in data.corpus.shards], SEGMENT_TOKENS, device, plan.resident)
-    parts = WordParts.of(model, data.vocab.arrow_words(), data.vocab.counts)
+    parts = WordParts.of(model, data.vocab.arrow_words(), data.vocab.counts, data.tables)
     return TorchEngine(
         model,
         plan.train,

@@ -59,6 +59,9 @@ class WordRows(Protocol):
     def buckets(self) -> NDArray[np.int32]: ...
 
     @property
+    def others(self) -> NDArray[np.float32]: ...
+
+    @property
     def longest(self) -> int: ...
 
 

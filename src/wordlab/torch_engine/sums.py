@@ -48,7 +48,7 @@ class Sums:
 
     def __init__(self, size: int, table: Tensor, deterministic: bool) -> None:
         """All zero. deterministic: as whole numbers of 2^-40, whose sum does not depend on their order."""
-        self.deterministic = deterministic
+        self.size, self.deterministic = size, deterministic
         kind = torch.int64 if deterministic else table.dtype
         self._steps = torch.zeros((size, table.shape[1]), dtype=kind, device=table.device)
         self._curvature = torch.zeros(size, dtype=kind, device=table.device)
