@@ -2,9 +2,10 @@
 
     python -m benchmarks.bench [BENCHMARK | all] [options]
 
-Benchmarks: preprocessing, speed, serving, formats, evaluation, quality, methods. They need the outputs of `make run`,
-`serving` a model at most, `formats` and `evaluation` nothing. Writes benchmarks/results/<benchmark>.json; ends with
-status 1 where a target is missed. docs/benchmarks.md says what the timers enclose.
+Benchmarks: preprocessing, wikipedia, speed, serving, formats, evaluation, quality, methods. They need the outputs of
+`make run`, `serving` a model at most, `wikipedia`, `formats` and `evaluation` nothing. Writes
+benchmarks/results/<benchmark>.json; ends with status 1 where a target is missed. docs/benchmarks.md says what the
+timers enclose.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import evaluating, formats, methods, preprocessing, quality, serving, speed
+from benchmarks import evaluating, formats, methods, preprocessing, quality, serving, speed, wikipedia
 from benchmarks.corpus import BenchCorpus
 from benchmarks.jobs import BenchmarkError
 from benchmarks.models import TRAINING_SOURCES, Evaluator, sources
@@ -129,6 +130,11 @@ def run_preprocessing(options: argparse.Namespace, params: Params) -> dict[str, 
     return preprocessing.summarize(tasks, rounds)
 
 
+def run_wikipedia(options: argparse.Namespace, params: Params) -> dict[str, Any]:
+    """Interleaved rounds of XML to text, beside WikiExtractor, and what is kept of it."""
+    return wikipedia.measure(options.scratch, params, options.rounds)
+
+
 def run_serving(options: argparse.Namespace, params: Params) -> dict[str, Any]:
     """Opening and asking a large model, beside gensim; its index, and that of a trained model where there is one."""
     trained = options.train / f"seed-{params.seeds[0]}"
@@ -159,6 +165,7 @@ def describe(corpus: BenchCorpus, params: Params) -> dict[str, Any]:
 
 BENCHMARKS: dict[str, Callable[[argparse.Namespace, Params], dict[str, Any] | None]] = {
     "preprocessing": run_preprocessing,
+    "wikipedia": run_wikipedia,
     "speed": run_speed,
     "serving": run_serving,
     "quality": run_quality,

@@ -29,7 +29,12 @@ PROGRAMS = {
 }
 """Program -> module with `prepare(job) -> Train`, imported only where it is measured."""
 
-OTHER_WORK = ("benchmarks.preprocessing_run", "benchmarks.serving_run", "benchmarks.formats_run")
+OTHER_WORK = (
+    "benchmarks.preprocessing_run",
+    "benchmarks.wikipedia_run",
+    "benchmarks.serving_run",
+    "benchmarks.formats_run",
+)
 """Modules whose WORK has a kind."""
 
 

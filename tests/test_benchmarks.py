@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import dataclasses
 import importlib
 import importlib.util
@@ -28,6 +29,7 @@ from benchmarks import (
     readme,
     serving,
     speed,
+    wikipedia,
 )
 from benchmarks.corpus import BenchCorpus
 from benchmarks.jobs import BenchmarkError, Job, Measured, make_job
@@ -244,6 +246,49 @@ def test_preprocessing_measures_ours_and_gensims_count(project: Path, monkeypatc
     assert error == "" or error.startswith("missed: ")
     assert not list((project / "bench-out").glob("encoded-*"))
     assert all(readme.table(table, Path()) for table in result["tables"])
+
+
+def test_wikipedia_compares_texts_and_leaves_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """WikiExtractor is played: it keeps a word that we drop, leaves a list out, and writes a placeholder."""
+    texts = {"A &amp; B": "One {{t}} ''two''.\n* three [[four]]", "C": "five &lt;math&gt;x&lt;/math&gt; {{six}} | s"}
+    page = "<page><title>%s</title><ns>0</ns><text>%s</text></page>\n"
+    pages = "".join(page % item for item in texts.items())
+    stored = project / "pages.bz2"
+    stored.write_bytes(bz2.compress(f"<mediawiki>\n{pages}</mediawiki>\n".encode()))
+    theirs = [
+        {"title": "A & B", "text": "One two."},
+        {"title": "C", "text": "five formula_1 six &lt;"},
+        {"title": "D", "text": " "},
+    ]
+    sizes = []
+
+    def run_worker(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
+        if kind == "strip_ours":
+            sizes.append(Path(spec["xml"]).stat().st_size)
+            return work_of(kind)(json.loads(json.dumps(spec, default=str)))
+        folder = Path(spec["out"]) / "AA"
+        folder.mkdir(parents=True)
+        (folder / "wiki_00").write_text("".join(json.dumps(row) + "\n" for row in theirs))
+        return {"wall_seconds": 100.0, "cpu_seconds": 100.0}
+
+    monkeypatch.setattr(wikipedia, "run_worker", run_worker)
+    monkeypatch.setattr(wikipedia, "_page_file", lambda: stored)
+    monkeypatch.setattr(wikipedia.importlib.metadata, "version", lambda name: "0")
+    run(monkeypatch, "wikipedia", "--rounds", "2")
+    result = read_json(project / "benchmarks/results/wikipedia.json", "")
+    assert sizes == [len("<mediawiki>\n</mediawiki>\n") + wikipedia.COPIES * len(pages)] * 2
+    kept = result["kept"]
+    assert kept["articles"] == {"ours": 2, "WikiExtractor": 2, "both": 2}
+    assert kept["words"] == {"both": 3, "ours": 3, "WikiExtractor": 1} and kept["words_theirs_alone"] == [["six", 1]]
+    assert sum(kept["junk"]["ours"].values()) == kept["junk"]["ours"]["bars"] == 1
+    assert kept["junk"]["WikiExtractor"]["placeholders"] == kept["junk"]["WikiExtractor"]["entities"] == 1
+    assert result["ratio"]["median"] > 10 and not (project / "bench-out/wikipedia").exists()
+    assert all(readme.table(table, Path()) for table in result["tables"])
+
+
+def test_wikipedia_asks_for_its_packages(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wikipedia.importlib.util, "find_spec", lambda name: None)
+    assert "WikiExtractor is not installed" in run(monkeypatch, "wikipedia") and not Path("bench-out").exists()
 
 
 def test_formats_measures_every_reader_and_writer(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,12 @@ from collections import Counter
 import pytest
 
 from wordlab.spans import Dump
-from wordlab.wikitext import _namespace_names, article_texts, strip_markup
+from wordlab.wikipages import namespace_names
+from wordlab.wikitext import article_texts, strip_markup
 
 GERMAN = Dump(((6, "Datei"), (14, "Kategorie"), (1, "Diskussion")))
 KOREAN = Dump(((6, "파일"), (14, "분류")))
-NAMES = _namespace_names(GERMAN)
+NAMES = namespace_names(GERMAN)
 
 STRIPPED = [
     ("plain text", "plain text"),
@@ -53,7 +54,7 @@ def test_markup_leaves_its_text(markup, text):
 
 
 def test_files_go_under_the_names_that_a_language_has_for_them():
-    names = _namespace_names(KOREAN)
+    names = namespace_names(KOREAN)
     assert (
         strip_markup("[[파일:a.jpg|섬네일|[[가]] 설명]][[그림:b.jpg]][[분류:나]][[Bild: 다]]", names).strip()
         == "Bild: 다"
@@ -66,7 +67,7 @@ def page(title, text, extra=""):
 
 def texts_of(xml, dump=GERMAN):
     dropped = Counter()
-    return [" ".join(text.split()) for text in article_texts(xml, dump, dropped)], dict(dropped)
+    return [" ".join(text.split()) for text in article_texts(xml.encode(), dump, dropped)], dict(dropped)
 
 
 def test_only_articles_are_kept_and_the_rest_is_counted():

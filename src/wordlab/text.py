@@ -38,7 +38,7 @@ def normalized_text(
         if span.dump is None:
             texts.append(data)
         else:
-            texts.append("\n".join(article_texts(data.decode(), span.dump, dropped)).encode())
+            texts.append("\n".join(article_texts(data, span.dump, dropped)).encode())
     text = b"\n".join(texts) if len(texts) != 1 else texts[0]
     return _korean(text, dropped) if is_korean else text, dropped
 
