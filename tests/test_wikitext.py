@@ -1,13 +1,14 @@
 """Wiki markup to running text."""
 
+import re
 import time
 from collections import Counter
 
 import pytest
 
 from wordlab.spans import Dump
-from wordlab.wikipages import namespace_names
-from wordlab.wikitext import article_texts, strip_markup
+from wordlab.wikipages import _resolved, namespace_names
+from wordlab.wikitext import _drop_addresses, article_texts, strip_markup
 
 GERMAN = Dump(((6, "Datei"), (14, "Kategorie"), (1, "Diskussion")))
 KOREAN = Dump(((6, "파일"), (14, "분류")))
@@ -51,6 +52,37 @@ STRIPPED = [
 @pytest.mark.parametrize(("markup", "text"), STRIPPED)
 def test_markup_leaves_its_text(markup, text):
     assert " ".join(strip_markup(markup, NAMES).split()) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "&lt;&gt;&quot;&amp;",
+        "&amp;lt; &amp;amp;amp; &&lt;& &lt &ltt; &am &quo &quot",
+        "&l",
+        "&lt",
+        "&gt;x&",
+        "é&amp;",
+        "",
+    ],
+)
+def test_entities_of_the_xml_are_resolved_once(text):
+    expected = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", '"').replace("&amp;", "&")
+    assert _resolved(text.encode()).decode() == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("see http://a.b/c?d=e, ftp://x/ end", "see   end"),
+        ("xhttp://a b https://a| b", "x  b  | b"),
+        ("http:// a ://b gopher://c http://http://d e", "http:// a ://b gopher://c   e"),
+        ("ahttps://[b] http://a", "ahttps://[b]  "),
+    ],
+)
+def test_addresses_leave_a_blank(text, expected):
+    assert _drop_addresses(text) == expected
+    assert re.sub(r"(?:https?|ftp)://[^\s<>\[\]|]+", " ", text) == expected
 
 
 def test_files_go_under_the_names_that_a_language_has_for_them():
@@ -113,7 +145,7 @@ def test_the_last_revision_of_a_page_counts():
         "{{", "}}", "{|\n", "\n{|", "\n|}", "[[", "]]", "[[a|", "[[Image:a|", "[http://a ", "http://", "<ref", "<ref>",
         "<math>", "<!--", "-->", "<", "<b", "'", "=", "\n=", "=  ", "\n*", "(", "( ,", "&", "&amp", "_", "__A",
         "{{a|[[b|", "\n|", "\n   ", "#", " ",
-        "-{", "}-", "-{a|", "-{a:b;", "__가", "<graph>",
+        "-{", "}-", "-{a|", "-{a:b;", "__가", "<graph>", "://", "http://a ", "\n{|{{", "|}}",
     ],
 )  # fmt: skip
 def test_hostile_pages_take_linear_time(unit):
