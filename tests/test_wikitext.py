@@ -74,7 +74,7 @@ def test_entities_of_the_xml_are_resolved_once(text):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("see http://a.b/c?d=e, ftp://x/ end", "see   end"),
+        ("see http://a.b/c?d=e, ftp://x/ end", "see     end"),
         ("xhttp://a b https://a| b", "x  b  | b"),
         ("http:// a ://b gopher://c http://http://d e", "http:// a ://b gopher://c   e"),
         ("ahttps://[b] http://a", "ahttps://[b]  "),
