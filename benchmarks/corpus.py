@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wordlab.artifacts import fingerprint, read_manifest
 from wordlab.config import VocabConfig
 from wordlab.errors import ArtifactError
+from wordlab.peers.corpus_text import Sentences, write_corpus_text, write_lines
 from wordlab.shards import DICTIONARY_SCHEMA, EncodedCorpus, Shard, map_batch, map_sentences
 from wordlab.stage import say
 from wordlab.training import TrainingData
 from wordlab.vocab import SamplingTables
-
-Sentences = tuple[NDArray[Any], NDArray[np.int32], NDArray[np.int64]]
-"""Words by id, as Python strings; ids, shape (num_tokens,); offsets of the sentences, shape (num_sentences + 1,)."""
-SENTENCES_AT_ONCE = 100_000
-"""Sentences turned into text at a time: some tens of megabytes."""
-GENSIM_MAX_SENTENCE = 10_000
-"""gensim cuts longer lines, silently."""
 
 
 @dataclass(frozen=True)
@@ -82,25 +72,9 @@ class BenchCorpus:
         path = folder / f"corpus-{self.fingerprint[:16]}.txt"
         if path.exists():
             return path.absolute()
-        self._require_one_line_a_sentence()
-        say(f"writing {self.data.corpus.num_tokens:,} tokens as text for gensim")
-        words = np.array(self.data.vocab.words, dtype=object)
-        write_lines(path, ((words, shard.ids, shard.offsets) for shard in self.data.corpus.shards))
+        say(f"writing {self.data.corpus.num_tokens:,} tokens as text for other programs")
+        write_corpus_text(self.data.vocab, self.data.corpus, path)
         return path.absolute()
-
-    def _require_one_line_a_sentence(self) -> None:
-        spaced = next((word for word in self.data.vocab.words if word.split() != [word]), None)
-        if spaced is not None:
-            raise ArtifactError(
-                f"{self.vocab_folder} has the word {spaced!r}, with white space in it, which gensim would split. "
-                "Use another tokenize.tokenizer, then run: dvc repro encode"
-            )
-        longest = max(int(np.diff(shard.offsets).max(initial=0)) for shard in self.data.corpus.shards)
-        if longest > GENSIM_MAX_SENTENCE:
-            raise ArtifactError(
-                f"{self.encode_folder} has a sentence of {longest:,} tokens; gensim cuts at {GENSIM_MAX_SENTENCE:,}, "
-                "so the programs would not read the same text. Set tokenize.sentences to punctuation and run: dvc repro"
-            )
 
 
 def first_tokens(data: TrainingData, limit: int) -> TrainingData:
@@ -129,17 +103,3 @@ def _token_shard(folder: Path, index: int) -> Sentences:
     dictionary = map_batch(folder / f"dictionary-{index:05d}.arrow", DICTIONARY_SCHEMA, "tokenize")
     ids, offsets = map_sentences(folder / f"tokens-{index:05d}.arrow", "tokenize")
     return np.array(dictionary.column(0).to_pylist(), dtype=object), ids, offsets
-
-
-def write_lines(path: Path, parts: Iterable[Sentences]) -> None:
-    """Write sentences as text, one a line, complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    building = path.with_suffix(".tmp")
-    with building.open("w", encoding="utf-8", newline="\n") as file:
-        for words, ids, offsets in parts:
-            for start in range(0, len(offsets) - 1, SENTENCES_AT_ONCE):
-                ends = offsets[start : start + SENTENCES_AT_ONCE + 1]
-                text = words[ids[ends[0] : ends[-1]]].tolist()
-                bounds = (ends - ends[0]).tolist()
-                file.writelines(" ".join(text[a:b]) + "\n" for a, b in pairwise(bounds))
-    building.replace(path)

@@ -14,14 +14,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.corpus import BenchCorpus
-from wordlab.config import ModelConfig, Params, TrainConfig, VocabConfig
+from wordlab.config import Params
 from wordlab.errors import WordlabError
-from wordlab.sections import parse_section
+from wordlab.peers.job import Job, Measured
 
 ROOT = Path(__file__).parents[1]
 READY = "ready"
@@ -36,60 +35,6 @@ AVX512 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 
 class BenchmarkError(WordlabError):
     """A measured program failed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What one process is to do. Paths are absolute."""
-
-    program: ProgramName
-    model: ModelConfig
-    train: TrainConfig
-    sampling: VocabConfig
-    seed: int
-    threads: int
-    vocab_folder: Path
-    encode_folder: Path
-    text: Path
-    """The same corpus as text, for gensim."""
-    save: Path | None = None
-    """Where to write the input vectors, .npy, rows in the order of the vocabulary; None: nowhere."""
-
-    def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), default=str)
-
-    @classmethod
-    def from_json(cls, text: str) -> Job:
-        tree = json.loads(text)
-        typed = {
-            "model": parse_section(ModelConfig, tree["model"], "model"),
-            "train": parse_section(TrainConfig, tree["train"], "train"),
-            "sampling": parse_section(VocabConfig, tree["sampling"], "sampling"),
-            **{name: Path(tree[name]) for name in ("vocab_folder", "encode_folder", "text")},
-            "save": Path(tree["save"]) if tree["save"] else None,
-        }
-        return cls(**{**tree, **typed})
-
-    @property
-    def lr(self) -> float:
-        """Starting learning rate of the job's architecture."""
-        return float(getattr(self.train.lr, self.model.arch))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What one run took. The timer encloses training alone."""
-
-    wall_seconds: float
-    cpu_seconds: float
-    """User and system time of all threads of the process."""
-    raw_words: int
-    """Tokens of the vocabulary read, all epochs, before subsampling."""
-    trained_words: float
-    """Those that survived subsampling; ours and racing: in expectation."""
-    peak_memory_bytes: int
-    subsampling_seconds: float = 0.0
-    """Time for subsampling that wall_seconds leaves out (racing alone)."""
 
 
 def make_job(

@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-STAGES = ("download", "tokenize", "vocab", "encode", "train", "evaluate", "report")
+STAGES = ("download", "tokenize", "vocab", "encode", "train", "evaluate", "report", "peers", "versus")
 WIDTH = 24
 ROOT_FILES = {
-    "dvc.yaml": "the pipeline: seven stages, one way",
+    "dvc.yaml": "the pipeline: seven stages, one way, and two for other programs",
     "params.yaml": "every value that can change a result, with its unit",
 }
 OTHER_FOLDERS = {

@@ -5,26 +5,23 @@ Standard output carries the reports alone, one a line; whatever a program prints
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib
 import json
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from benchmarks.jobs import READY, Job, Measured
+from benchmarks.jobs import READY, Job
+from wordlab.peers.job import Train
+from wordlab.peers.worker import PREPARE, reports
 from wordlab.stage import run_stage
 
-Train = Callable[[], tuple[Measured, Any]]
-"""Trains once; returns what it took and the input vectors, rows in the order of the vocabulary."""
 PROGRAMS = {
+    **{name: prepare.__module__ for name, prepare in PREPARE.items()},
     "ours": "benchmarks.ours",
-    "gensim": "benchmarks.peers",
-    "fasttext": "benchmarks.fasttext_peer",
     "racing": "benchmarks.racing_run",
 }
 """Program -> module with `prepare(job) -> Train`, imported only where it is measured."""
@@ -63,19 +60,6 @@ def train(job: Job, report: Callable[[str], None]) -> None:
     if job.save:
         np.save(job.save, np.ascontiguousarray(vectors, dtype=np.float32))
     report(json.dumps(dataclasses.asdict(measured)))
-
-
-@contextlib.contextmanager
-def reports() -> Any:
-    """A function that prints a line on standard output, from which all other output is turned away meanwhile."""
-    with os.fdopen(os.dup(1), "w") as stream:
-        os.dup2(2, 1)
-
-        def report(line: str) -> None:
-            stream.write(line + "\n")
-            stream.flush()
-
-        yield report
 
 
 if __name__ == "__main__":

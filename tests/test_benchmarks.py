@@ -7,7 +7,6 @@ import dataclasses
 import importlib
 import importlib.util
 import json
-import random
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,48 +34,19 @@ from benchmarks.corpus import BenchCorpus
 from benchmarks.jobs import BenchmarkError, Job, Measured, make_job
 from benchmarks.targets import Median
 from benchmarks.worker import PROGRAMS, work_of
-from tests.project import WORDS, make_evaluation_sets
-from wordlab.artifacts import read_json, write_manifest
+from tests.toy_pipeline import make_pipeline
+from wordlab.artifacts import read_json
 from wordlab.config import Params, load_params
-from wordlab.counting import build_vocab
 from wordlab.embeddings import Embeddings
-from wordlab.encoding import encode_corpus
-from wordlab.errors import ArtifactError, WordlabError
-from wordlab.tokenizing import tokenize_corpus
-
-PARAMS = Path(__file__).parents[1] / "params.yaml"
-SETS = "[google-analogies, wordsim353, men, rg65]"
+from wordlab.errors import ArtifactError, ConfigError, WordlabError
 
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with params.yaml and what download, tokenize, vocab and encode leave in data/."""
     folder = tmp_path_factory.mktemp("pipeline")
-    head, _, rest = PARAMS.read_text(encoding="utf-8").partition("  evaluation_sets:")
-    _, name, rest = rest.partition("  corpus_format:")
-    text = f"{head}  evaluation_sets: {SETS}\n{name}{rest}".replace("dim: 100", "dim: 8")
-    (folder / "params.yaml").write_text(text, encoding="utf-8")
-    params = load_params(folder / "params.yaml")
-    data = folder / "data"
-    make_evaluation_sets(data / "download")
-    raw = make_raw_corpus(data / "download" / "corpus")
-    tokenize_corpus([raw], params.tokenize, data / "tokenize", 1)
-    build_vocab(data / "tokenize", params.vocab, data / "vocab")
-    encode_corpus(data / "tokenize", data / "vocab" / "words.arrow", params.encode, data / "encode")
+    make_pipeline(folder)
     return folder
-
-
-def make_raw_corpus(folder: Path) -> Path:
-    """Sentences of random words, in which those of the evaluation sets are frequent."""
-    folder.mkdir()
-    draw = random.Random(1)
-    words = [*WORDS, *(f"word{chr(97 + n % 26)}{chr(97 + n // 26)}" for n in range(100))]
-    path = folder / "toy"
-    path.write_text("".join(" ".join(draw.choices(words, k=draw.randint(2, 20))) + " .\n" for _ in range(2000)))
-    files = [{"path": "toy", "format": "text", "size_bytes": path.stat().st_size}]
-    about = {"name": "toy", "language": "none", "licence": "none", "own": False, "files": files}
-    write_manifest(folder, "download", {"corpus": about})
-    return path
 
 
 @pytest.fixture
@@ -200,7 +170,7 @@ def test_quality_compares_with_the_better_rate_and_trains_nothing_twice(
 def test_methods_compares_with_fasttext_and_gensims_tree(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With gensim in the place of fastText where that is not installed: what is measured means nothing here anyway."""
     if importlib.util.find_spec("fasttext_pybind") is None:
-        monkeypatch.setitem(PROGRAMS, "fasttext", "benchmarks.peers")
+        monkeypatch.setitem(PROGRAMS, "fasttext", "wordlab.peers.gensim_program")
         monkeypatch.setattr(models.importlib.metadata, "version", lambda name: "1")
     error = run(monkeypatch, "methods", "--rounds", "2", "--seeds", "2", "--processes", "1")
     result = read_json(project / "benchmarks/results/methods.json", "")
@@ -218,7 +188,7 @@ def test_without_fasttext_methods_ends_and_says_how_to_get_it(pipeline: Path, mo
     corpus, params = load(pipeline)
     monkeypatch.setitem(sys.modules, "fasttext_pybind", None)
     job = make_job("fasttext", "skipgram", params, corpus, Path("no-text"), threads=1, seed=1)
-    with pytest.raises(BenchmarkError, match=r"fastText is not installed.*pip install -c constraints.txt -e"):
+    with pytest.raises(ConfigError, match=r"fastText is not installed.*pip install -c constraints.txt -e"):
         importlib.import_module(PROGRAMS["fasttext"]).prepare(job)
 
 
@@ -389,7 +359,7 @@ def test_the_text_holds_the_encoded_tokens(pipeline: Path, tmp_path: Path) -> No
 
 
 def test_gensim_refuses_another_corpus(pipeline: Path, tmp_path: Path) -> None:
-    from benchmarks.peers import prepare
+    from wordlab.peers.gensim_program import prepare
 
     corpus, params = load(pipeline)
     text = corpus.write_text(tmp_path)

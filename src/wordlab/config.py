@@ -343,6 +343,36 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PeerRates:
+    """Section `peers.lr` of params.yaml: a starting learning rate for each program."""
+
+    gensim: float
+    fasttext: float
+    word2vec: float
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            _require(0 < value <= 10, f"peers.lr.{field.name}", value, "above 0 and at most 10")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeersConfig:
+    """Section `peers` of params.yaml: other programs that are trained on the same words and scored alike."""
+
+    programs: tuple[Literal["gensim", "fasttext", "word2vec"], ...]
+    """None by default; stages `peers` and `versus` are made for each."""
+    threads_each: int
+    """Threads of a program; with more than one they race, and no run can be repeated."""
+    lr: PeerRates
+
+    def __post_init__(self) -> None:
+        names = list(self.programs)
+        _require(len(set(names)) == len(names), "peers.programs", names, "different from one another")
+        _require(1 <= self.threads_each <= 4096, "peers.threads_each", self.threads_each, "from 1 to 4096 threads")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportConfig:
     """Section `report` of params.yaml."""
 
@@ -382,6 +412,7 @@ class Params:
     train: TrainConfig
     cuda: CudaConfig
     evaluate: EvaluateConfig
+    peers: PeersConfig
     report: ReportConfig
     run: RunConfig
 

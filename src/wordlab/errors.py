@@ -7,6 +7,7 @@
     ├── DownloadError    no location of a file worked
     ├── ResourceError    memory, disk or device does not suffice
     ├── BusyError        another process is at work on the same files
+    ├── PeerError        another program, trained for comparison, crashed or wrote what is no model
     └── QueryError       a model is asked what it cannot answer: a vector of another length, a method it does not know
         └── UnknownWordError    a word that is not in its vocabulary; also a KeyError
 
@@ -44,6 +45,10 @@ class ResourceError(WordlabError):
 
 class BusyError(WordlabError):
     """Another process writes what this one would read or write, or reads what it would replace."""
+
+
+class PeerError(WordlabError):
+    """A program that is trained for comparison failed."""
 
 
 class QueryError(WordlabError):

@@ -48,6 +48,12 @@ class EvaluationSets:
         """Whether one of them is of sentences."""
         return any(isinstance(items[0], SentencePair | Completion) for items in self.present.values())
 
+    def without_completion(self, reason: str) -> EvaluationSets:
+        """The same without sets of sentences to complete, which are absent for this reason."""
+        left_out = [row for row, items in self.present.items() if isinstance(items[0], Completion)]
+        present = {row: items for row, items in self.present.items() if row not in left_out}
+        return EvaluationSets(present, {**self.absent, **dict.fromkeys(left_out, reason)})
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the parsed content: equal wherever the files came from."""

@@ -30,6 +30,7 @@ from wordlab.evaluation import (
 from wordlab.rules import Rules, rules_line
 from wordlab.stage import say
 
+NO_OUTPUTS = "the model has no output vectors, which sentence completion needs"
 VECTORS = {"input": "input vectors", "input+output": "sums of input and output vectors"}
 
 
@@ -44,12 +45,32 @@ def evaluate_model(
 
     Returns the results. Raises ArtifactError if model or sets are missing, damaged or do not fit.
     """
-    folder = data / "train" / f"seed-{seed}"
+    name = f"seed-{seed}"
+    return evaluate_folder(
+        seed, rows, config, data, data / "train" / name, data / "evaluate" / name, metrics / f"{name}.json"
+    )
+
+
+def evaluate_folder(
+    seed: int,
+    rows: Sequence[str],
+    config: EvaluateConfig,
+    data: Path,
+    folder: Path,
+    answers: Path,
+    results_path: Path,
+) -> dict[str, Any]:
+    """Score the model in `folder`, of this pipeline's words; write answers and results to these places.
+
+    A model without output vectors, as other programs leave it, is not asked to complete sentences.
+    """
     trained = read_manifest(folder, "train")
     if trained.get("seed") != seed:
         raise ArtifactError(f"{folder} holds the model of seed {trained.get('seed')}. Run: dvc repro")
     downloaded = read_manifest(data / "download", "download")
     sets = load_evaluation_sets(data / "download", downloaded.get("evaluation", {}), rows)
+    if not {"output_vectors.npy", "node_vectors.npy"} & trained["files"].keys():
+        sets = sets.without_completion(NO_OUTPUTS)
     embeddings = load_vectors(folder, config.vectors)
     _require_finite(embeddings, folder, trained["config"]["model"]["arch"])
     rules = Rules(name=config.rules, case=config.case, unknown=config.unknown, compose=config.compose)
@@ -58,16 +79,15 @@ def evaluate_model(
         evaluation = evaluate(embeddings, sets, config.restrict_vocab, rules)
         told = {"evaluator": rules.described(config.restrict_vocab) | {"vectors": VECTORS[config.vectors]}}
         if sets.have_sentences:
-            told["sentence_evaluator"] = add_sentences(evaluation, sets, rules, embeddings, folder)
+            told["sentence_evaluator"] = add_sentences(evaluation, sets, rules, embeddings, folder, data)
         neighbors = nearest_neighbors(embeddings, config.neighbors, config.neighbors_count)
     results = _results(seed, trained, embeddings, sets, evaluation, config, told)
     results["neighbors"] = neighbors
 
-    with output_folder(data / "evaluate" / f"seed-{seed}") as building:
+    with output_folder(answers) as building:
         for row, details in evaluation.details.items():
             text = "\n".join(detail_lines(details, embeddings.words)) + "\n"
             (building / f"{row}.tsv").write_text(text, encoding="utf-8")
-        results_path = metrics / f"seed-{seed}.json"
         write_json(results_path, results)
         write_manifest(building, "evaluate", {"seed": seed, "results": sha256_file(results_path)})
     _tell(results)
@@ -93,13 +113,15 @@ def add_sentences(
     rules: Rules,
     vectors: Embeddings,
     folder: Path,
+    data: Path,
 ) -> dict[str, str]:
-    """Add the scores of sets of sentences. vectors: those of `load_vectors`. Returns the rules they follow."""
+    """Add the scores of sets of sentences. vectors: those of `load_vectors`; data: of the pipeline, whose words the
+    model in `folder` has. Returns the rules they follow."""
     # What cuts sentences into words takes a second to import, and most runs have no sentences
     from wordlab.sentence_evaluation import RULES, SentenceModel, evaluate_sentences
     from wordlab.sentence_tokens import SentenceTokenizer
 
-    tokenizer = SentenceTokenizer.of_pipeline(folder.parents[1], folder)
+    tokenizer = SentenceTokenizer.of_pipeline(data, folder)
     evaluate_sentences(SentenceModel.load(folder, vectors, tokenizer.words), sets, rules, evaluation)
     return RULES
 

@@ -43,11 +43,11 @@ class SentenceModel:
     def load(
         cls, folder: Path, vectors: Embeddings, words_of: Callable[[Sequence[str]], list[list[str]]]
     ) -> SentenceModel:
-        """From a model folder, whose output vectors or nodes are mapped."""
-        section = read_manifest(folder, "train")["config"]["model"]
-        by_tree = section["objective"] == "hs"
-        predictor = Embeddings.load(folder, mmap=True, output_vectors=not by_tree)
-        nodes = load_node_vectors(folder, len(predictor)) if by_tree else None
+        """From a model folder, whose output vectors or nodes, if it has them, are mapped."""
+        manifest = read_manifest(folder, "train")
+        section, files = manifest["config"]["model"], manifest["files"]
+        predictor = Embeddings.load(folder, mmap=True, output_vectors="output_vectors.npy" in files)
+        nodes = load_node_vectors(folder, len(predictor)) if "node_vectors.npy" in files else None
         return cls(vectors, predictor, nodes, section["arch"], section["objective"], words_of)
 
 

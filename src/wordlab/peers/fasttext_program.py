@@ -1,4 +1,4 @@
-"""fastText as a measured program, through its own Python binding (PyPI `fasttext`, compiled from its C++ source).
+"""fastText, through its own Python binding (PyPI `fasttext`, compiled from its C++ source).
 
 The binding reads the text, counts words, allocates both matrices and trains in one call. The same call with no epoch
 does all of it but the training, so it is made first, and its time is taken off.
@@ -7,31 +7,40 @@ does all of it but the training, so it is made first, and its time is taken off.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.jobs import BenchmarkError, Job, Measured
+from wordlab.errors import ConfigError, PeerError
 from wordlab.machine import peak_memory_bytes
+from wordlab.peers.job import Job, Measured, Train
 from wordlab.vocab import SamplingTables, Vocab
 
 
-def prepare(job: Job) -> Callable[[], tuple[Measured, NDArray[np.float32]]]:
-    """Read job.text once without training; the returned function trains. Raises BenchmarkError without the package."""
+def prepare(job: Job) -> Train:
+    """Read job.text once without training; the returned function trains.
+
+    Raises ConfigError without the package, PeerError where it fails.
+    """
     try:
         import fasttext_pybind as binding
     except ImportError:
-        raise BenchmarkError(
-            "fastText is not installed, and this benchmark means nothing without it. "
+        raise ConfigError(
+            "fastText is not installed, and there is nothing to compare with without it. "
             "Install it with: pip install -c constraints.txt -e '.[peers]'"
         ) from None
     vocab = Vocab.load(job.vocab_folder / "words.arrow")
 
     def train(epochs: int) -> Any:
         model = binding.fasttext()
-        binding.train(model, _arguments(binding, job, epochs))
+        try:
+            binding.train(model, _arguments(binding, job, epochs))
+        except (RuntimeError, ValueError) as error:  # what its C++ throws: NaN, a file it cannot read
+            raise PeerError(
+                f"fastText, seed {job.seed}, failed: {error}. If numbers grew too large, lower its learning rate of "
+                f"{job.lr:g}, in the pipeline peers.lr.fasttext."
+            ) from None
         return model
 
     def timed(epochs: int) -> tuple[Any, float, float]:
@@ -53,6 +62,8 @@ def prepare(job: Job) -> Callable[[], tuple[Measured, NDArray[np.float32]]]:
             trained_words=trained_words,
             peak_memory_bytes=peak_memory_bytes(),
         )
+        if job.native:
+            model.saveModel(str(job.native))
         return measured, _vectors(binding, model, vocab, job.model.dim)
 
     return run

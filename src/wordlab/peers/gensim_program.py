@@ -1,22 +1,21 @@
-"""gensim's Word2Vec as a measured program: `corpus_file` mode, which is its fastest."""
+"""gensim's Word2Vec: `corpus_file` mode, which is its fastest."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.jobs import Job, Measured
 from wordlab.errors import ArtifactError
 from wordlab.machine import peak_memory_bytes
+from wordlab.peers.job import Job, Measured, Train
 from wordlab.vocab import Vocab
 
 
-def prepare(job: Job) -> Callable[[], tuple[Measured, NDArray[np.float32]]]:
+def prepare(job: Job) -> Train:
     """Build gensim's vocabulary from job.text; the returned function trains. Raises ArtifactError if words differ."""
     from gensim.models import Word2Vec
 
@@ -66,11 +65,9 @@ def _rows(model: Any, vocab: Vocab, job: Job) -> NDArray[np.int64]:
     if len(index) != len(vocab) or any(word not in index for word in vocab.words):
         raise ArtifactError(
             f"gensim found {len(index):,} words in {job.text}, but the vocabulary has {len(vocab):,}. The file does "
-            "not belong to it: remove the file and run the benchmark again."
+            "not belong to it: remove the file and run the same again."
         )
     counts = np.array([model.wv.get_vecattr(word, "count") for word in vocab.words])
     if not np.array_equal(counts, vocab.counts):
-        raise ArtifactError(
-            f"{job.text} has other tokens than the encoded corpus: remove it and run the benchmark again."
-        )
+        raise ArtifactError(f"{job.text} has other tokens than the encoded corpus: remove it and run the same again.")
     return np.array([index[word] for word in vocab.words])

@@ -1,0 +1,349 @@
+"""Other programs beside ours: trained on the same words, scored alike, compared with intervals; and what goes wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import math
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from tests.toy_pipeline import make_pipeline
+from wordlab.artifacts import read_json, read_manifest
+from wordlab.config import Params, PeerRates, load_params
+from wordlab.embeddings import Embeddings
+from wordlab.errors import ArtifactError, ConfigError, PeerError
+from wordlab.evaluation_run import evaluate_model
+from wordlab.peers import running, training_peer, worker
+from wordlab.peers.job import Job
+from wordlab.peers.programs import SEEDS, find_binary, require_able, version_of
+from wordlab.peers.training_peer import train_peer
+from wordlab.peers.versus import compare_with, speed_ratio, write_versus
+from wordlab.training import TrainingData, save_model, train_model
+
+ROOT = Path(__file__).parents[1]
+CHANGES = {
+    "programs: []": "programs: [gensim, fasttext, word2vec]",
+    "seeds: [1, 2, 3]": "seeds: [1, 2]",
+    "  epochs: 5": "  epochs: 1",
+}
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Encoded words, and our models of two seeds with their results."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    params = make_pipeline(folder, CHANGES)
+    data = TrainingData.open(folder / "data/vocab", folder / "data/encode")
+    for seed in params.seeds:
+        engine, _ = train_model(data, params.model, params.train, seed, 1, show_progress=False)
+        save_model(folder / f"data/train/seed-{seed}", engine, data, params, seed)
+        sets = params.download.evaluation_sets
+        evaluate_model(seed, sets, params.evaluate, folder / "data", folder / "metrics")
+        run = {"raw_words_per_cpu_second": 1000.0 * seed, "raw_words_per_second": 900, "cpu_seconds": 2.0}
+        (folder / "metrics/run").mkdir(exist_ok=True)
+        (folder / f"metrics/run/seed-{seed}.json").write_text(json.dumps(run))
+    return folder
+
+
+@pytest.fixture
+def project(pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy to work in, with programs that run in this process."""
+    shutil.copytree(pipeline, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    monkeypatch.setattr(training_peer, "run_job", lambda job: worker.train(Job.from_json(job.to_json())))
+    return tmp_path / "project"
+
+
+def changed(params: Params, **model: Any) -> Params:
+    return dataclasses.replace(params, model=dataclasses.replace(params.model, **model))
+
+
+# ---- a model of another program
+
+
+def test_gensim_is_trained_kept_and_scored_as_ours(project: Path) -> None:
+    params = load_params()
+    for seed in (1, 1, 2):
+        train_peer("gensim", seed, params, Path("data"))
+    root = project / "data/peers/gensim"
+    folder = root / "data/train/seed-1"
+    ours, theirs = Embeddings.load("data/train/seed-1"), Embeddings.load(folder)
+    assert theirs.words == ours.words and theirs.dim == ours.dim
+    assert sorted(path.name for path in folder.iterdir()) == ["input_vectors.npy", "manifest.json", "words.arrow"]
+    assert not np.array_equal(theirs.input_vectors, Embeddings.load(root / "data/train/seed-2").input_vectors)
+    scored, own = read_json(root / "metrics/seed-1.json", ""), read_json(Path("metrics/seed-1.json"), "")
+    assert scored["scores"].keys() == own["scores"].keys() and scored["evaluator"] == own["evaluator"]
+    assert scored["fingerprints"]["sets"] == own["fingerprints"]["sets"]
+    assert scored["config"]["train"] == {"epochs": 1, "lr": {"skipgram": 0.025}}
+    run = read_json(root / "metrics/run/seed-1.json", "")
+    assert run["engine"].startswith("gensim 4.") and run["raw_words_per_cpu_second"] > 0 and run["threads"] == 1
+
+
+def test_a_program_runs_in_a_process_of_its_own(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_peer, "run_job", running.run_job)
+    train_peer("gensim", 1, load_params(), Path("data"))
+    assert len(Embeddings.load("data/peers/gensim/data/train/seed-1")) > 0
+
+
+def test_a_training_of_fasttext_that_diverges_is_told(project: Path) -> None:
+    pytest.importorskip("fasttext_pybind", reason="fastText is not installed: pip install -e '.[peers]'")
+    params = load_params()
+    wild = dataclasses.replace(
+        params, peers=dataclasses.replace(params.peers, lr=PeerRates(gensim=1, fasttext=9, word2vec=1))
+    )
+    with pytest.raises(PeerError, match="fastText, seed 1, failed: Encountered NaN"):
+        train_peer("fasttext", 1, wild, Path("data"))
+
+
+def test_fasttext_keeps_the_rows_of_its_ngrams(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a word outside the vocabulary, n-grams never trained are zeros, not fastText's first, random rows."""
+    binding = pytest.importorskip("fasttext_pybind", reason="fastText is not installed: pip install -e '.[peers]'")
+    params = load_params()
+    buckets = 50_000
+    units = dataclasses.replace(params.model.subwords, units="characters", buckets=buckets)
+    wanted = changed(params, subwords=units)
+    kept: list[Path] = []
+
+    def keep(job: Job) -> Any:
+        assert job.native is not None
+        measured = worker.train(job)
+        kept.append(project / "fasttext.bin")
+        shutil.copy(job.native, kept[0])
+        return measured
+
+    monkeypatch.setattr(training_peer, "run_job", keep)
+    train_peer("fasttext", 1, wanted, Path("data"))
+    model = binding.fasttext()
+    model.loadModel(str(kept[0]))
+    found = Embeddings.load("data/peers/fasttext/data/train/seed-1")
+    for word in (found.words[0], found.words[-1]):
+        vector = binding.Vector(params.model.dim)
+        model.getWordVector(vector, word)
+        assert np.allclose(found.vector(word), np.array(vector), atol=1e-6)
+    subwords, whole = found.subwords, Embeddings.load(kept[0]).subwords
+    assert subwords is not None and whole is not None
+    wanted_rows = subwords.ngrams.of_word("kingdoms")
+    trained = np.isin(wanted_rows, subwords.buckets)
+    assert 0 < trained.sum() < len(trained)
+    rows = whole.rows[np.searchsorted(whole.buckets, wanted_rows[trained])]
+    assert np.allclose(found.vector("kingdoms"), rows.sum(axis=0) / len(wanted_rows), atol=1e-6)
+    scores = read_json(Path("data/peers/fasttext/metrics/seed-1.json"), "")["scores"]
+    assert "composed" in scores["wordsim353"]
+
+
+def test_the_real_word2vec_is_trained(project: Path) -> None:
+    if not os.environ.get("WORDLAB_PEERS"):
+        pytest.skip("WORDLAB_PEERS names no folder with the program word2vec")
+    params = load_params()
+    train_peer("word2vec", 1, params, Path("data"))
+    first = Embeddings.load("data/peers/word2vec/data/train/seed-1").input_vectors
+    train_peer("word2vec", 2, params, Path("data"))
+    assert np.array_equal(first, Embeddings.load("data/peers/word2vec/data/train/seed-2").input_vectors)
+    assert np.isfinite(first).all() and np.abs(first).max() > 0
+
+
+# ---- the C program and what goes wrong with it
+
+FAKE = """#!{python}
+import struct, sys
+options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+if "-output" in options:
+    dim = int(options["-size"])
+    words = list(dict.fromkeys(open(options["-train"]).read().split()))
+    {spoil}
+    with open(options["-output"], "wb") as file:
+        file.write(f"{{len(words) + 1}} {{dim}}\\n".encode())
+        for number, word in enumerate(["</s>", *words]):
+            file.write(word.encode() + b" " + struct.pack(f"<{{dim}}f", *[number + 1.0] * dim) + b"\\n")
+    {after}
+"""
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Writes a program that takes word2vec's options, and may spoil it."""
+
+    def write(spoil: str = "pass", after: str = "pass") -> Path:
+        path = tmp_path / "bin" / "word2vec"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(FAKE.format(python=sys.executable, spoil=spoil, after=after))
+        path.chmod(0o755)
+        monkeypatch.setenv("WORDLAB_PEERS", str(path.parent))
+        return path
+
+    return write
+
+
+def test_vectors_come_in_the_order_of_our_words(project: Path, program: Callable[..., Path]) -> None:
+    program()
+    params = load_params()
+    train_peer("word2vec", 1, params, Path("data"))
+    found = Embeddings.load("data/peers/word2vec/data/train/seed-1")
+    text = [line.split() for line in project.glob("data/download/corpus/toy").__next__().read_text().splitlines()]
+    first_seen = list(dict.fromkeys(word for line in text for word in line if word != "."))
+    for word in found.words[:5]:
+        assert found.vector(word)[0] == first_seen.index(word) + 2
+    assert read_manifest(Path("data/peers/word2vec/data/train/seed-1"), "train")["engine"] == {"name": "word2vec"}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "after", "told"),
+    [
+        ("sys.exit('no memory')", "pass", "ended with status 1. It said last: no memory"),
+        ("import os; os.kill(os.getpid(), 11)", "pass", "was ended by signal 11. It said last: nothing"),
+        ("sys.exit(0)", "pass", "ended well and wrote no vectors. Is it word2vec?"),
+        ("words = words[1:]", "pass", r"wrote no vectors for 1 of \d+ words, such as '"),
+        ("dim = 3", "pass", "wrote vectors of 3 dimensions, not of 8"),
+        ("pass", "open(options['-output'], 'wb').write(bytes(range(256)) * 9)", "wrote what is no model: "),
+        ("pass", "open(options['-output'], 'r+b').truncate(100)", "wrote what is no model: "),
+        ("pass", "open(options['-output'], 'wb')", "wrote what is no model: "),
+    ],
+)
+def test_a_program_that_fails_is_told_and_leaves_nothing(
+    project: Path, program: Callable[..., Path], spoil: str, after: str, told: str
+) -> None:
+    program(spoil, after)
+    with pytest.raises(PeerError, match=told):
+        train_peer("word2vec", 1, load_params(), Path("data"))
+    assert not [path for path in Path("data/peers").rglob("*") if path.is_file()]
+
+
+def test_vectors_that_are_no_numbers_are_refused(project: Path, program: Callable[..., Path]) -> None:
+    path = program()
+    path.write_text(path.read_text().replace("number + 1.0", "float('nan')"))
+    with pytest.raises(PeerError, match=r"word2vec, seed 1, gave vectors of .* not finite. Lower peers.lr.word2vec"):
+        train_peer("word2vec", 1, load_params(), Path("data"))
+
+
+def test_a_crash_is_told_from_outside_too(
+    project: Path, program: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    program("sys.exit('no memory')")
+    params = load_params()
+    job = training_peer._job("word2vec", 1, params, Path("data"), project)
+    (project / training_peer.TEXT).write_text("the king\n")
+    with pytest.raises(PeerError, match="word2vec, skipgram, seed 1: it ended with status 1; what it said is above"):
+        running.run_job(job)
+    assert "It said last: no memory" in capfd.readouterr().err
+
+
+def test_a_binary_that_cannot_be_run_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORDLAB_PEERS", raising=False)
+    with pytest.raises(ConfigError, match=r"WORDLAB_PEERS names, which is not set. Build it \(docs/comparing.md\)"):
+        find_binary("word2vec")
+    monkeypatch.setenv("WORDLAB_PEERS", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"word2vec is not there\. Build word2vec"):
+        find_binary("word2vec")
+    (tmp_path / "word2vec").write_bytes(b"\x7fELF nothing")
+    with pytest.raises(ConfigError, match=r"may not be executed. Run: chmod \+x"):
+        find_binary("word2vec")
+
+
+def test_a_binary_of_another_machine_is_told(project: Path, program: Callable[..., Path]) -> None:
+    program().write_bytes(b"\x7fELF nothing")
+    with pytest.raises(PeerError, match=r"word2vec cannot be started: .*Build it on this machine"):
+        train_peer("word2vec", 1, load_params(), Path("data"))
+
+
+def test_an_absent_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", absent)
+    with pytest.raises(ConfigError, match=r"lists fasttext, which is not installed. Run: pip install -c constraints"):
+        version_of("fasttext")
+
+
+@pytest.mark.parametrize(
+    ("program", "model", "told"),
+    [
+        ("gensim", {"objective": "softmax"}, "gensim, which cannot train with model.objective=softmax"),
+        ("word2vec", {"window_edges": "drop"}, "word2vec, which cannot train with model.window_edges=drop"),
+        ("gensim", {"units": "characters"}, "gensim, which cannot train with model.subwords.units=characters"),
+        ("fasttext", {"units": "jamo"}, "fasttext, which cannot train with model.subwords.units=jamo"),
+        ("fasttext", {"arch": "sent2vec"}, "fasttext, which cannot train with model.arch=sent2vec"),
+    ],
+)
+def test_what_a_program_cannot_do_is_refused(program: str, model: dict[str, Any], told: str) -> None:
+    params = load_params(ROOT / "params.yaml")
+    if units := model.pop("units", ""):
+        model["subwords"] = dataclasses.replace(params.model.subwords, units=units)
+    with pytest.raises(ConfigError, match=told):
+        require_able(program, changed(params, **model).model)
+    for able in SEEDS:
+        require_able(able, params.model)
+
+
+# ---- ours against theirs
+
+
+def test_differences_are_ours_less_theirs_with_intervals(project: Path) -> None:
+    params, data, metrics = load_params(), Path("data"), Path("metrics")
+    for seed in params.seeds:
+        train_peer("gensim", seed, params, data)
+    write_versus("gensim", params, data, metrics)
+    told = read_json(metrics / "peers/gensim.json", "")
+    values = {
+        side: [read_json(folder / f"seed-{seed}.json", "")["scores"]["men"]["value"] for seed in params.seeds]
+        for side, folder in (("ours", metrics), ("theirs", data / "peers/gensim/metrics"))
+    }
+    men = told["scores"]["men"]
+    test = scipy.stats.ttest_rel(values["ours"], values["theirs"]).confidence_interval()
+    assert men["ours"] == pytest.approx(statistics.fmean(values["ours"]), rel=1e-5)
+    assert men["difference"] == pytest.approx(men["ours"] - men["theirs"], abs=2e-6)
+    assert (men["low"], men["high"]) == (pytest.approx(test.low, rel=1e-4), pytest.approx(test.high, rel=1e-4))
+    page = (data / "versus/gensim/index.md").read_text(encoding="utf-8")
+    assert "train.lr.skipgram: 0.025 → 0.08" in page and "absent" not in page
+    assert "paired by seed, 2 seeds" in page and "times as many words per CPU second" in page
+    assert (data / "versus/gensim/differences.svg").stat().st_size > 0
+    speed = told["speed"]
+    assert speed["ratio_low"] <= speed["ratio"] <= speed["ratio_high"]
+    assert speed["ours"]["raw_words_per_cpu_second"] == 1500
+
+
+def test_the_ratio_of_speeds_is_that_of_paired_logarithms() -> None:
+    ours, theirs = [100.0, 120.0, 90.0], [10.0, 11.0, 12.0]
+    logs = [math.log(a / b) for a, b in zip(ours, theirs, strict=True)]
+    interval = scipy.stats.ttest_1samp(logs, 0).confidence_interval()
+    found = speed_ratio(ours, theirs)
+    assert found is not None and found.low is not None and found.high is not None
+    assert found.ratio == pytest.approx(scipy.stats.gmean([10.0, 120 / 11, 7.5]))
+    assert (found.low, found.high) == (pytest.approx(math.exp(interval.low)), pytest.approx(math.exp(interval.high)))
+    one = speed_ratio([5.0], [2.0])
+    assert one is not None and (one.ratio, one.low) == (pytest.approx(2.5), None)
+    assert speed_ratio([], []) is None and speed_ratio([1.0], []) is None
+
+
+def test_models_of_other_seeds_are_not_compared(project: Path) -> None:
+    params, data = load_params(), Path("data")
+    train_peer("gensim", 1, params, data)
+    with pytest.raises(ArtifactError, match=r"peers/gensim/metrics has results of the seeds \[1\], not \[1, 2\]"):
+        compare_with("gensim", params.seeds, data, Path("metrics"))
+
+
+# ---- in DVC
+
+
+@pytest.mark.parametrize(("programs", "stages"), [("[]", 0), ("[gensim]", 3), ("[gensim, word2vec]", 6)])
+def test_there_are_stages_for_the_programs_that_are_listed_and_no_others(
+    tmp_path: Path, programs: str, stages: int
+) -> None:
+    (tmp_path / "dvc.yaml").write_bytes((ROOT / "dvc.yaml").read_bytes())
+    text = (ROOT / "params.yaml").read_text().replace("programs: []", f"programs: {programs}")
+    (tmp_path / "params.yaml").write_text(text.replace("seeds: [1, 2, 3]", "seeds: [1, 2]"))
+    for command in (["init", "--no-scm", "-q"], ["stage", "list", "--name-only"]):
+        done = subprocess.run(["dvc", *command], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert sum(name.startswith(("peers@", "versus@")) for name in done.stdout.split()) == stages
+    assert "train@2" in done.stdout
