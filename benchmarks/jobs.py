@@ -21,6 +21,7 @@ from benchmarks.corpus import BenchCorpus
 from wordlab.config import Params
 from wordlab.errors import WordlabError
 from wordlab.peers.job import Job, Measured
+from wordlab.peers.programs import FRESH_MEMORY
 
 ROOT = Path(__file__).parents[1]
 READY = "ready"
@@ -96,6 +97,7 @@ def environment(job: Job | None) -> dict[str, str]:
     """Environment of a worker: one BLAS thread for all, as many numba threads as the job has."""
     paths = [str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+    variables |= FRESH_MEMORY if job is not None and job.program == "fasttext" else {}
     if job is not None and job.program == "racing":
         variables["NUMBA_NUM_THREADS"] = str(job.threads)
         if cpu_flags() >= AVX512:

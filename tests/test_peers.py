@@ -97,14 +97,32 @@ def test_a_program_runs_in_a_process_of_its_own(project: Path, monkeypatch: pyte
     assert len(Embeddings.load("data/peers/gensim/data/train/seed-1")) > 0
 
 
-def test_a_training_of_fasttext_that_diverges_is_told(project: Path) -> None:
+def test_a_training_of_fasttext_that_diverges_is_told(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("fasttext_pybind", reason="fastText is not installed: pip install -e '.[peers]'")
     params = load_params()
     wild = dataclasses.replace(
         params, peers=dataclasses.replace(params.peers, lr=PeerRates(gensim=1, fasttext=9, word2vec=1))
     )
-    with pytest.raises(PeerError, match="fastText, seed 1, failed: Encountered NaN"):
+    monkeypatch.setattr(training_peer, "run_job", running.run_job)
+    with pytest.raises(PeerError, match="fasttext, skipgram, seed 1: it ended with status 1"):
         train_peer("fasttext", 1, wild, Path("data"))
+    assert "fastText, seed 1, failed: Encountered NaN" in capfd.readouterr().err
+
+
+def test_fasttext_gives_the_same_vectors_whatever_memory_held(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fasttext_pybind", reason="fastText is not installed: pip install -e '.[peers]'")
+    monkeypatch.setattr(training_peer, "run_job", running.run_job)
+
+    def vectors() -> Any:
+        train_peer("fasttext", 1, load_params(), Path("data"))
+        return Embeddings.load("data/peers/fasttext/data/train/seed-1").input_vectors
+
+    first = vectors()
+    assert np.array_equal(vectors(), first)
+    monkeypatch.setattr(running, "FRESH_MEMORY", {"MALLOC_PERTURB_": "192"})  # bytes of 63: numbers of about 0.75
+    assert not np.allclose(vectors(), first)
 
 
 def test_fasttext_keeps_the_rows_of_its_ngrams(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +136,7 @@ def test_fasttext_keeps_the_rows_of_its_ngrams(project: Path, monkeypatch: pytes
 
     def keep(job: Job) -> Any:
         assert job.native is not None
-        measured = worker.train(job)
+        measured = running.run_job(job)
         kept.append(project / "fasttext.bin")
         shutil.copy(job.native, kept[0])
         return measured

@@ -38,7 +38,7 @@ def prepare(job: Job) -> Train:
             binding.train(model, _arguments(binding, job, epochs))
         except (RuntimeError, ValueError) as error:  # what its C++ throws: NaN, a file it cannot read
             raise PeerError(
-                f"fastText, seed {job.seed}, failed: {error}. If numbers grew too large, lower its learning rate of "
+                f"fastText, seed {job.seed}, failed: {error} If numbers grew too large, lower its learning rate of "
                 f"{job.lr:g}, in the pipeline peers.lr.fasttext."
             ) from None
         return model

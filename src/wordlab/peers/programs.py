@@ -17,6 +17,10 @@ from wordlab.errors import ConfigError
 
 VARIABLE = "WORDLAB_PEERS"
 """The folder of the C programs' binaries."""
+FRESH_MEMORY = {"MALLOC_PERTURB_": "255"}
+"""Environment in which programs run. fastText 0.9.3 draws a tenth of its first vectors in each thread and leaves the
+others as memory was (densematrix.cc, uniformThread): with fewer than ten threads a run may end in NaN, or differ from
+the next. By this, the GNU C library fills memory that it hands out with the complement of 255, which is 0."""
 SEEDS = {
     "gensim": "its own: first vectors, and every random choice of its threads",
     "fasttext": "its own: first vectors, and every random choice of its threads",

@@ -11,6 +11,7 @@ from wordlab.errors import PeerError
 from wordlab.peers import worker
 from wordlab.peers.c_program import ended
 from wordlab.peers.job import Job, Measured
+from wordlab.peers.programs import FRESH_MEMORY
 
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
 """A program has the threads it is given and no others."""
@@ -20,7 +21,7 @@ def run_job(job: Job) -> Measured:
     """Train one model. Raises PeerError where the program fails; what it said stands on standard error."""
     command = [sys.executable, "-m", worker.__name__, job.to_json()]
     paths = os.pathsep.join(path for path in sys.path if path)
-    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": paths}
+    environment = {**os.environ, **ONE_THREAD, **FRESH_MEMORY, "PYTHONPATH": paths}
     with subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
         try:
             report, _ = process.communicate()
