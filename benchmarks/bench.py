@@ -2,8 +2,8 @@
 
     python -m benchmarks.bench [BENCHMARK | all] [options]
 
-Benchmarks: preprocessing, wikipedia, speed, serving, formats, evaluation, quality, methods. They need the outputs of
-`make run`, `serving` a model at most, `wikipedia`, `formats` and `evaluation` nothing. Writes
+Benchmarks: preprocessing, throughput, wikipedia, speed, serving, formats, evaluation, quality, methods. They need the
+outputs of `make run`, `serving` a model at most, `wikipedia`, `formats` and `evaluation` nothing. Writes
 benchmarks/results/<benchmark>.json; ends with status 1 where a target is missed. docs/benchmarks.md says what the
 timers enclose.
 """
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import evaluating, formats, methods, preprocessing, quality, serving, speed, wikipedia
+from benchmarks import evaluating, formats, methods, preprocessing, quality, serving, speed, throughput, wikipedia
 from benchmarks.corpus import BenchCorpus
 from benchmarks.jobs import BenchmarkError
 from benchmarks.models import TRAINING_SOURCES, Evaluator, sources
@@ -130,6 +130,12 @@ def run_preprocessing(options: argparse.Namespace, params: Params) -> dict[str, 
     return preprocessing.summarize(tasks, rounds)
 
 
+def run_throughput(options: argparse.Namespace, params: Params) -> dict[str, Any]:
+    """Rounds of each part of preprocessing beside what it is held against."""
+    bench = throughput.Bench.open(options.download, options.tokenize, options.vocab, options.scratch, params)
+    return throughput.summarize(bench, throughput.run_rounds(bench, options.rounds))
+
+
 def run_wikipedia(options: argparse.Namespace, params: Params) -> dict[str, Any]:
     """Interleaved rounds of XML to text, beside WikiExtractor, and what is kept of it."""
     return wikipedia.measure(options.scratch, params, options.rounds)
@@ -165,6 +171,7 @@ def describe(corpus: BenchCorpus, params: Params) -> dict[str, Any]:
 
 BENCHMARKS: dict[str, Callable[[argparse.Namespace, Params], dict[str, Any] | None]] = {
     "preprocessing": run_preprocessing,
+    "throughput": run_throughput,
     "wikipedia": run_wikipedia,
     "speed": run_speed,
     "serving": run_serving,

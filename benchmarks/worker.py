@@ -28,6 +28,7 @@ PROGRAMS = {
 
 OTHER_WORK = (
     "benchmarks.preprocessing_run",
+    "benchmarks.throughput_run",
     "benchmarks.wikipedia_run",
     "benchmarks.serving_run",
     "benchmarks.formats_run",

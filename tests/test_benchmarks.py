@@ -28,6 +28,7 @@ from benchmarks import (
     readme,
     serving,
     speed,
+    throughput,
     wikipedia,
 )
 from benchmarks.corpus import BenchCorpus
@@ -216,6 +217,28 @@ def test_preprocessing_measures_ours_and_gensims_count(project: Path, monkeypatc
     assert error == "" or error.startswith("missed: ")
     assert not list((project / "bench-out").glob("encoded-*"))
     assert all(readme.table(table, Path()) for table in result["tables"])
+
+
+def test_throughput_holds_each_part_against_something(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_worker(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
+        return work_of(kind)(json.loads(json.dumps({**spec, "workers": 1}, default=str)))
+
+    monkeypatch.setattr(throughput, "run_worker", run_worker)
+    monkeypatch.setattr(throughput, "PIECES", {"model_type": "unigram", "vocab_size": 60})
+    monkeypatch.setattr(throughput, "COPIES", 1)
+    monkeypatch.setattr(throughput, "available_cores", lambda: 2)
+    error = run(monkeypatch, "throughput", "--rounds", "2")
+    assert error == "" or error.startswith("missed: ")
+    result = read_json(project / "benchmarks/results/throughput.json", "")
+    assert len(result["targets"]) == 5 and len(result["rounds"]) == 2
+    for found in result["rounds"]:
+        rates = [rate for part in found.values() for rate in part.values()]
+        assert len(rates) == 8 and min(rates) > 0
+    assert sorted(path.name for path in (project / "bench-out").iterdir()) == ["pieces.model", "running-text.txt"]
+    assert all(readme.table(table, Path()) for table in result["tables"])
+    monkeypatch.setattr(throughput, "available_cores", lambda: 1)
+    run(monkeypatch, "throughput", "--rounds", "1")
+    assert len(read_json(project / "benchmarks/results/throughput.json", "")["targets"]) == 4
 
 
 def test_wikipedia_compares_texts_and_leaves_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,8 @@ from wordlab.text import normalized_text
 from wordlab.tokencount import split_sentences
 from wordlab.tokenizers import character_classes, fold_text
 
+_ENCODED_AT_ONCE = 4096
+"""Sentences whose pieces are numbers of Python's at a time."""
 MODEL = "sentencepiece.model"
 SAMPLED_SENTENCE_BYTES = 4096
 """A sampled sentence is cut here: the library passes over longer ones, and its memory grows with them."""
@@ -142,17 +144,37 @@ def count_pieces(
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], pa.LargeStringArray]:
     """Split text into sentences of pieces. Characters outside the model are dropped, and counted as unknown pieces."""
     processor = load_pieces(folder / MODEL)
-    spans = split_sentences(text, character_classes("sentencepiece", config.sentences)).tolist()
-    sentences = [fold_text(text[start:stop].decode(), config.lowercase) for start, stop in spans]
-    unknown = processor.unk_id()
-    found = processor.encode(sentences)
-    encoded = [kept for pieces in found if (kept := [piece for piece in pieces if piece != unknown])]
-    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-    dropped["unknown_pieces"] += sum(map(len, found)) - int(offsets[-1])
-    pieces = np.fromiter(itertools.chain.from_iterable(encoded), dtype=np.int32, count=int(offsets[-1]))
-    distinct, first, inverse = np.unique(pieces, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    local = np.empty(len(order), dtype=np.int32)
-    local[order] = np.arange(len(order), dtype=np.int32)
-    words = pa.array(processor.id_to_piece(distinct[order].tolist()), pa.large_string())
-    return local[inverse], offsets, words
+    sentences = folded_sentences(text, config)
+    lengths = np.empty(len(sentences), dtype=np.int64)
+    parts = [np.empty(0, dtype=np.int32)]
+    for start in range(0, len(sentences), _ENCODED_AT_ONCE):
+        found = processor.encode(sentences[start : start + _ENCODED_AT_ONCE], num_threads=1)  # a worker is one core
+        lengths[start : start + len(found)] = list(map(len, found))
+        total = int(lengths[start : start + len(found)].sum())
+        parts.append(np.fromiter(itertools.chain.from_iterable(found), dtype=np.int32, count=total))
+    pieces = np.concatenate(parts)
+    is_known = pieces != processor.unk_id()
+    offsets = np.concatenate([[0], np.cumsum(is_known)])[np.concatenate([[0], np.cumsum(lengths)])]
+    dropped["unknown_pieces"] += len(pieces) - int(offsets[-1])
+    kept = pieces[is_known]
+    numbers = np.arange(len(kept), dtype=np.int64)
+    first = np.full(processor.get_piece_size(), len(kept), dtype=np.int64)
+    first[kept[::-1]] = numbers[::-1]  # of several places of a piece, the first is written last
+    distinct = np.argsort(first, kind="stable")[: int((first < len(kept)).sum())]
+    local = np.empty(len(first), dtype=np.int32)
+    local[distinct] = numbers[: len(distinct)]
+    words = pa.array(processor.id_to_piece(distinct.tolist()), pa.large_string())
+    return local[kept], offsets[np.append(True, offsets[1:] > offsets[:-1])], words
+
+
+def folded_sentences(text: bytes, config: TokenizeConfig) -> list[str]:
+    """The sentences of a text in the form in which they are cut into pieces."""
+    spans = split_sentences(text, character_classes("sentencepiece", config.sentences))
+    starts, stops = spans[:, 0].tolist(), spans[:, 1].tolist()
+    sentences = [text[start:stop].decode() for start, stop in zip(starts, stops, strict=True)]
+    return [
+        (sentence.lower() if config.lowercase else sentence)
+        if sentence.isascii()
+        else fold_text(sentence, config.lowercase)
+        for sentence in sentences
+    ]

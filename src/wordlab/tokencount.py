@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wordlab.wordtable import WordTable, grown, kernel
@@ -49,6 +48,7 @@ def _packed(word: str) -> int:
 
 _ABBREVIATION_KEYS = np.array(sorted(_packed(word) for word in ABBREVIATIONS), dtype=np.int64)
 _BATCH_TOKENS = 1 << 13
+_BATCH_SENTENCES = 1 << 13
 _LONGEST_ABBREVIATION = max(len(word) for word in ABBREVIATIONS)
 
 
@@ -93,7 +93,14 @@ def count_tokens(text: bytes, classes: NDArray[np.uint16], lowercase_ascii: bool
 
 def split_sentences(text: bytes, classes: NDArray[np.uint16]) -> NDArray[np.int64]:
     """Start and end of each sentence of valid UTF-8 text in bytes, white space left out: shape (num_sentences, 2)."""
-    return _split_sentences(np.frombuffer(text, dtype=np.uint8), classes)
+    raw = np.frombuffer(text, dtype=np.uint8)
+    parts = [np.empty((0, 2), dtype=np.int64)]
+    position = 0
+    while position < len(raw):
+        spans = np.empty((_BATCH_SENTENCES, 2), dtype=np.int64)
+        position, found = _split_sentences(raw, classes, position, spans)
+        parts.append(spans[:found])
+    return np.concatenate(parts)
 
 
 @kernel
@@ -212,13 +219,14 @@ def _find_tokens(text, classes, position, num_tokens, num_sentences, starts, sto
     return i, found, num_sentences, num_control
 
 
-@njit(cache=True, nogil=True)
-def _split_sentences(text, classes):
-    spans = np.empty((1024, 2), dtype=np.int64)
+@kernel
+def _split_sentences(text, classes, position, spans):
+    """Find the next sentences of the text, from `position` on, as many as `spans` has room for; returns the new
+    position and their number."""
     num_sentences = 0
     start, stop = -1, -1
-    i = 0
-    while i < len(text):
+    i = position
+    while i < len(text) and num_sentences < len(spans):
         code_point, width = _code_point(text, i)
         character = np.int64(classes[code_point])
         if not character & (SPACE | LINE | CONTROL):
@@ -229,11 +237,7 @@ def _split_sentences(text, classes):
             ends = _ends_sentence(text, i, width, classes)
         i += width
         if start >= 0 and (ends or i >= len(text)):
-            if num_sentences == len(spans):
-                larger = np.empty((2 * num_sentences, 2), dtype=np.int64)
-                larger[:num_sentences] = spans
-                spans = larger
             spans[num_sentences, 0], spans[num_sentences, 1] = start, stop
             num_sentences += 1
             start = -1
-    return spans[:num_sentences]
+    return i, num_sentences

@@ -1,0 +1,117 @@
+"""What benchmarks/throughput.py measures beside whole runs, in a process of its own: encode alone, and word pieces."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from wordlab.config import EncodeConfig, SentencePieceConfig, TokenizeConfig
+
+COPY_BYTES = 1 << 20
+LONGEST_LINE = 4096
+WARM_UP_BYTES = 1 << 20
+
+
+def encode_alone(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Stage encode as a function, then a copy of its input's files that the disk holds, both after one run untimed.
+
+    Bytes are those of ids and offsets, read and written.
+    """
+    from wordlab.encoding import encode_corpus
+
+    out, tokens = Path(spec["out"]), Path(spec["tokenize"])
+    words, config = Path(spec["words"]), EncodeConfig(**spec["encode"])
+    sources = sorted(tokens.glob("tokens-*.arrow"))
+
+    def encode(name: str) -> int:
+        encode_corpus(tokens, words, config, out / name)
+        read = sum(path.stat().st_size for path in sources)
+        return read + sum(path.stat().st_size for path in (out / name).glob("ids-*.arrow"))
+
+    def copy(name: str) -> int:
+        return 2 * sum(_copied(path, out / f"{name}-{path.name}") for path in sources)
+
+    found: dict[str, Any] = {}
+    for part, work in (("encode", encode), ("copy", copy)):
+        work(f"{part}-warm-up")
+        size_bytes, wall, cpu = _timed(lambda work=work, part=part: work(part))  # type: ignore[misc]
+        found[part] = {"size_bytes": size_bytes, "wall_seconds": wall, "cpu_seconds": cpu}
+    return found
+
+
+def _copied(source: Path, target: Path) -> int:
+    """Copy a file by read and write, and wait for the disk, as a stage does. Returns its bytes."""
+    size_bytes = 0
+    with source.open("rb", buffering=0) as reader, target.open("wb", buffering=0) as writer:
+        while data := reader.read(COPY_BYTES):
+            size_bytes += writer.write(data)
+        os.fsync(writer.fileno())
+    return size_bytes
+
+
+def train_pieces(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A sentencepiece model of the first spec["train_bytes"] of a text, line by line; written to spec["model"]."""
+    import sentencepiece
+
+    with Path(spec["text"]).open("rb") as file:
+        lines = file.read(spec["train_bytes"]).decode(errors="ignore").lower().split("\n")
+    building = Path(spec["model"]).with_suffix(".tmp")
+    with building.open("wb") as model:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(line[:LONGEST_LINE] for line in lines if line.strip()),
+            model_writer=model,
+            model_type=spec["sentencepiece"]["model_type"],
+            vocab_size=spec["sentencepiece"]["vocab_size"],
+            minloglevel=2,
+        )
+    building.replace(spec["model"])
+    return {}
+
+
+def encode_pieces(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """One shard through the tokenizer sentencepiece, raw bytes to files, and its sentences through the library's call
+    for many, in turn, both after a piece of the text untimed."""
+    from wordlab.pieces import MODEL, load_pieces
+    from wordlab.spans import cut_into_shards
+    from wordlab.text import normalized_text
+    from wordlab.tokencount import split_sentences
+    from wordlab.tokenizers import character_classes, fold_text
+    from wordlab.tokenizing import tokenize_shard
+
+    text, out, model = Path(spec["text"]), Path(spec["out"]), Path(spec["model"])
+    section = TokenizeConfig(**{**spec["tokenize"], "sentencepiece": SentencePieceConfig(**spec["sentencepiece"])})
+    (warm_up,) = cut_into_shards([text], WARM_UP_BYTES, find_dumps=False, max_bytes=WARM_UP_BYTES)
+    (task,) = cut_into_shards([text], section.shard_bytes, find_dumps=False, max_bytes=section.shard_bytes)
+    library = load_pieces(model)
+    shutil.copy(model, out / MODEL)
+    found: dict[str, Any] = {}
+    tokenize_shard(warm_up, section, out)
+    report, wall, cpu = _timed(lambda: tokenize_shard(task, section, out))
+    found["ours"] = {
+        "size_bytes": task.raw_bytes,
+        "tokens": report.num_tokens,
+        "wall_seconds": wall,
+        "cpu_seconds": cpu,
+    }
+    normal, _ = normalized_text(task.spans, "error")
+    spans = split_sentences(normal, character_classes("sentencepiece", section.sentences)).tolist()
+    sentences = [fold_text(normal[start:stop].decode(), section.lowercase) for start, stop in spans]
+    library.encode(sentences[:1000])
+    pieces, wall, cpu = _timed(lambda: library.encode(sentences))
+    tokens = sum(map(len, pieces)) - sum(ids.count(library.unk_id()) for ids in pieces)
+    found["library"] = {"size_bytes": task.raw_bytes, "tokens": tokens, "wall_seconds": wall, "cpu_seconds": cpu}
+    return found
+
+
+def _timed(work: Callable[[], Any]) -> tuple[Any, float, float]:
+    """What `work` returns, wall seconds, and CPU seconds of this process, all threads."""
+    started, cpu_started = time.perf_counter(), time.process_time()
+    found = work()
+    return found, time.perf_counter() - started, time.process_time() - cpu_started
+
+
+WORK = {"encode_alone": encode_alone, "train_pieces": train_pieces, "encode_pieces": encode_pieces}
