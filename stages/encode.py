@@ -4,6 +4,7 @@ from pathlib import Path
 
 from wordlab.config import load_params
 from wordlab.encoding import encode_corpus
+from wordlab.parallel import Workers
 from wordlab.preflight import begin
 from wordlab.stage import run_stage, say, say_dropped
 
@@ -11,7 +12,9 @@ from wordlab.stage import run_stage, say, say_dropped
 def main() -> None:
     params = load_params()
     begin("encode", params)
-    content = encode_corpus(Path("data/tokenize"), Path("data/vocab/words.arrow"), params.encode, Path("data/encode"))
+    workers = Workers(params.run.workers, params.run.executor, params.run.dask_address)
+    words = Path("data/vocab/words.arrow")
+    content = encode_corpus(Path("data/tokenize"), words, params.encode, Path("data/encode"), workers)
     say(f"{content['num_tokens']:,} tokens in {content['num_sentences']:,} sentences")
     if "joined_tokens" in content:
         say(f"  joined: {content['joined_tokens']:,} tokens became part of the one before")

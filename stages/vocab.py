@@ -4,6 +4,7 @@ from pathlib import Path
 
 from wordlab.config import load_params
 from wordlab.counting import build_vocab
+from wordlab.parallel import Workers
 from wordlab.preflight import begin
 from wordlab.stage import run_stage, say, say_dropped
 
@@ -11,7 +12,8 @@ from wordlab.stage import run_stage, say, say_dropped
 def main() -> None:
     params = load_params()
     begin("vocab", params)
-    content = build_vocab(Path("data/tokenize"), params.vocab, Path("data/vocab"), params.run.workers)
+    workers = Workers(params.run.workers, params.run.executor, params.run.dask_address)
+    content = build_vocab(Path("data/tokenize"), params.vocab, Path("data/vocab"), workers)
     for number, found in enumerate(content.get("phrases", {}).get("passes", []), start=1):
         phrases = f"{found['phrases']:,} phrases above {found['threshold']:g}"
         say(f"pass {number}: {phrases}, joined {found['joined']:,} times in {found['tokens']:,} tokens")

@@ -23,6 +23,8 @@ CHANGE_NO_RESULT = {
     f"src/wordlab/{name}.py"
     for name in (
         "claims",
+        "cluster",
+        "code_identity",
         "compile_cache",
         "config",
         "errors",
@@ -43,7 +45,7 @@ READS_LESS = {"peers": {"train": "train.epochs", "peers": "peers.lr"}}
 our blocks; peers.programs says which are run."""
 OTHER_PROGRAMS = ["peers", "versus"]
 """Stages that are there for the programs of peers.programs alone, which lists none."""
-HOW_NOT_WHAT = {"run.threads", "run.workers"}
+HOW_NOT_WHAT = {"run.threads", "run.workers", "run.executor", "run.dask_address"}
 KEY_BY_KEY = ("run", "download", "tokenize", "peers")
 """Sections of which stages declare single keys."""
 PACKAGE_DATA = {

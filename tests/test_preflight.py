@@ -54,7 +54,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree["train"]["epochs"] = 1
     tree["model"]["dim"] = 200
     tree["evaluate"]["neighbors"] = ["aaaa"]
-    tree["run"] = {"device": "cpu", "threads": 2, "workers": 2}
+    tree["run"] = {"device": "cpu", "threads": 2, "workers": 2, "executor": "processes", "dask_address": ""}
     (folder / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     return folder
 
@@ -175,7 +175,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree["download"]["evaluation_sets"] = []
     tree["vocab"]["min_count"] = 1
     tree["model"]["dim"] = 8
-    tree["run"] = {"device": "cpu", "threads": 1, "workers": 1}
+    tree["run"] = {"device": "cpu", "threads": 1, "workers": 1, "executor": "processes", "dask_address": ""}
     (folder / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     before = Path.cwd()
     os.chdir(folder)

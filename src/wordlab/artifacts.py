@@ -17,7 +17,7 @@ import re
 import reprlib
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -145,20 +145,20 @@ def output_folder(path: Path) -> Iterator[Path]:
     try:
         with unwritable_as_error(path):
             yield building
-            _sync_all(building)
-            _move_into_place(building, path)
-            _sync(path.parent)
+            sync_all(building)
+            move_into_place(building, path)
     finally:  # after success, the old output lies here
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _move_into_place(building: Path, path: Path) -> None:
+def move_into_place(building: Path, path: Path) -> None:
     """Move a folder to `path`. A folder that is there changes places with it, in one step where the system can."""
-    if path.is_dir() and not path.is_symlink():
-        if _exchange(building, path):
-            return
-        shutil.rmtree(path)  # killed from here on, there is no output, which the next run mends
-    building.rename(path)
+    is_there = path.is_dir() and not path.is_symlink()
+    if not (is_there and _exchange(building, path)):
+        if is_there:
+            shutil.rmtree(path)  # killed from here on, there is no output, which the next run mends
+        building.rename(path)
+    _sync(path.parent)
 
 
 def _exchange(first: Path, second: Path) -> bool:
@@ -174,7 +174,7 @@ def _exchange(first: Path, second: Path) -> bool:
     raise OSError(number, os.strerror(number), str(first), None, str(second))
 
 
-def _sync_all(folder: Path) -> None:
+def sync_all(folder: Path) -> None:
     """Have the disk hold every file below `folder`, and the folders themselves."""
     for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before the folder
         _sync(path)
@@ -193,10 +193,16 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def write_manifest(folder: Path, stage: str, content: dict[str, Any]) -> None:
-    """Write manifest.json: format version, stage, `content`, then size and SHA-256 of every file in the folder."""
+def write_manifest(
+    folder: Path, stage: str, content: dict[str, Any], known: Mapping[str, dict[str, Any]] | None = None
+) -> None:
+    """Write manifest.json: format version, stage, `content`, then size and SHA-256 of every file in the folder.
+
+    known: both, by name, of files that need not be read again.
+    """
     files = {
-        str(file.relative_to(folder)): {"size_bytes": file.stat().st_size, "sha256": sha256_file(file)}
+        str(file.relative_to(folder)): (known or {}).get(str(file.relative_to(folder)))
+        or {"size_bytes": file.stat().st_size, "sha256": sha256_file(file)}
         for file in sorted(folder.rglob("*"))
         if file.is_file() and file.name != MANIFEST
     }

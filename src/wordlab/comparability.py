@@ -25,7 +25,15 @@ BEFORE = {"rules": "wordlab", "case": "ignore", "unknown": "skip", "compose": Fa
 """How results were scored that are older than these keys of `evaluate`."""
 SAID_IN_WORDS = ("rules", "vocabulary", "words_made_of_ngrams", "vectors")
 """Of the evaluator's description, what repeats keys of `evaluate`."""
-CHANGE_NO_SCORE = ("seeds", "run.threads", "run.workers", "report.", *(f"evaluate.{key}" for key in SHOWS_ONLY))
+CHANGE_NO_SCORE = (
+    "seeds",
+    "run.threads",
+    "run.workers",
+    "run.executor",
+    "run.dask_address",
+    "report.",
+    *(f"evaluate.{key}" for key in SHOWS_ONLY),
+)
 """Beginnings of parameters that are not told as differences."""
 WHOLE = ("vocab", "model", "train", "evaluate")
 """Sections that results hold as they were: what these lack, the params.yaml of today must not add."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +15,35 @@ from numpy.typing import NDArray
 from wordlab.artifacts import fingerprint, output_folder, write_atomic, write_manifest
 from wordlab.config import VocabConfig
 from wordlab.errors import CorpusError
+from wordlab.parallel import Workers, as_workers, map_tasks
+from wordlab.parts import Record, identity_of, kept_parts, make_part
 from wordlab.phrase_counting import Found, find_phrases
 from wordlab.phrases import no_phrases
-from wordlab.shards import DICTIONARY_SCHEMA, map_batch, read_tokens_manifest
+from wordlab.shards import DICTIONARY_SCHEMA, map_batch, read_tokens_manifest, write_batch
 from wordlab.stage import progress
 from wordlab.vocab import SamplingTables, Vocab
 from wordlab.wordtable import WordTable
 
+SHARDS_TOGETHER = 16
+"""Shards whose dictionaries are merged by one worker. More of them: a shorter merge of all, and a longer one again
+after a kill."""
 
-def build_vocab(tokenize_folder: Path, config: VocabConfig, out_folder: Path, workers: int = 1) -> dict[str, Any]:
+
+def build_vocab(
+    tokenize_folder: Path, config: VocabConfig, out_folder: Path, workers: int | Workers = 1
+) -> dict[str, Any]:
     """Count, find phrases if there is a threshold for them, sort, cut; write words.arrow, phrases.arrow,
     sampling.arrow, vocab.tsv and the manifest. Returns the manifest's content.
 
-    workers: threads that look for phrases, 0 for all cores. Raises CorpusError if fewer than two words are left.
+    workers: that merge dictionaries; so many threads of this machine look for phrases.
+    Raises CorpusError if fewer than two words are left.
     """
+    workers = as_workers(workers)
     manifest = read_tokens_manifest(tokenize_folder)
-    table, counts = merge_dictionaries(tokenize_folder, len(manifest["shards"]))
+    table, counts = count_words(tokenize_folder, manifest, out_folder, workers)
     found, phrases_only = Found(no_phrases(), counts, []), 0
     if config.phrases.thresholds:
-        found = find_phrases(tokenize_folder, len(manifest["shards"]), table, counts, config.phrases, workers)
+        found = find_phrases(tokenize_folder, len(manifest["shards"]), table, counts, config.phrases, workers.number)
         phrases_only = int((found.counts[: len(counts)] == 0).sum())
     words, counts = left_words(table, found.counts)
     vocab, dropped = select_words(words, counts, config)
@@ -57,12 +69,54 @@ def build_vocab(tokenize_folder: Path, config: VocabConfig, out_folder: Path, wo
     return content
 
 
-def merge_dictionaries(tokenize_folder: Path, num_shards: int) -> tuple[WordTable, NDArray[np.int64]]:
+def count_words(
+    tokenize_folder: Path, manifest: dict[str, Any], out_folder: Path, workers: Workers
+) -> tuple[WordTable, NDArray[np.int64]]:
+    """Distinct words of all shards, in the order of first appearance, and their counts; exact, whatever their number.
+
+    Long corpora are counted in groups of shards, on several workers. A group that is finished is kept beside out_folder
+    until all are: a run that is killed goes on with the next.
+    """
+    num_shards = len(manifest["shards"])
+    groups = [range(start, min(start + SHARDS_TOGETHER, num_shards)) for start in range(0, num_shards, SHARDS_TOGETHER)]
+    if len(groups) < 2:
+        paths = [tokenize_folder / f"dictionary-{index:05d}.arrow" for index in range(num_shards)]
+        return merge_dictionaries(progress(num_shards, "shard", "vocab", iterable=paths))
+    identity = identity_of("vocab", tokens=fingerprint(manifest["files"]), together=SHARDS_TOGETHER)
+    with kept_parts(out_folder, identity) as parts:
+        work = functools.partial(_count_group, tokenize_folder=tokenize_folder.absolute(), place=parts.place)
+        unfinished = [group for group in groups if parts.found(_group_name(group)) is None]
+        with progress(num_shards, "shard", "vocab") as bar:
+            bar.update(num_shards - sum(map(len, unfinished)))
+            for group, record in zip(unfinished, map_tasks(work, unfinished, workers, parts.place, True), strict=True):
+                parts.add(_group_name(group), record)
+                bar.update(len(group))
+        paths = [parts.folder / f"words-{_group_name(group)}.arrow" for group in groups]
+        return merge_dictionaries(progress(len(groups), "group", "merge", iterable=paths))
+
+
+def _group_name(group: range) -> str:
+    return f"{group.start:05d}"
+
+
+def _count_group(group: range, tokenize_folder: Path, place: Path) -> Record:
+    """Merge the dictionaries of a group of shards into one."""
+
+    def work(folder: Path) -> dict[str, int]:
+        table, counts = merge_dictionaries(tokenize_folder / f"dictionary-{index:05d}.arrow" for index in group)
+        batch = pa.record_batch([table.words(), pa.array(counts)], schema=DICTIONARY_SCHEMA)
+        write_batch(folder / f"words-{_group_name(group)}.arrow", batch)
+        return {"num_words": len(table)}
+
+    return make_part(place, _group_name(group), work)
+
+
+def merge_dictionaries(paths: Iterable[Path]) -> tuple[WordTable, NDArray[np.int64]]:
     """Distinct words, in the order of first appearance, and their counts. Holds one dictionary at a time."""
     table = WordTable()
     counts = np.zeros(1024, dtype=np.int64)
-    for index in progress(num_shards, "shard", "vocab", iterable=range(num_shards)):
-        batch = map_batch(tokenize_folder / f"dictionary-{index:05d}.arrow", DICTIONARY_SCHEMA, "tokenize")
+    for path in paths:
+        batch = map_batch(path, DICTIONARY_SCHEMA, "tokenize")
         ids = table.add(batch.column(0))
         if len(table) > len(counts):
             counts = np.concatenate([counts, np.zeros(max(len(table), len(counts)), dtype=np.int64)])

@@ -1,4 +1,8 @@
-"""Work spread over processes, results in order, never more than a few tasks in memory."""
+"""Work spread over processes, threads or a cluster: results in order, never more than a few tasks in memory.
+
+Where the work is done (`Workers`) changes no byte of what comes out: a task depends on nothing but itself, and results
+come in the order of the tasks.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,11 @@ import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
 
 from wordlab.errors import ResourceError
 from wordlab.stage import available_cores, end_with_parent
@@ -17,16 +23,61 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True)
+class Workers:
+    """Who does the work: `run.executor`, `run.workers` and `run.dask_address` of params.yaml."""
+
+    number: int = 1
+    """Processes or threads on this machine, 0 for all cores; 1 works in the calling thread. A cluster has its own."""
+    executor: Literal["processes", "threads", "dask"] = "processes"
+    dask_address: str = ""
+    """Of the cluster's scheduler."""
+
+    @property
+    def cores(self) -> int:
+        """Processes or threads on this machine; with a cluster, for what is done here beside it."""
+        return self.number or available_cores()
+
+
+def as_workers(workers: int | Workers) -> Workers:
+    """A plain number stands for so many processes."""
+    return Workers(workers) if isinstance(workers, int) else workers
+
+
+def map_tasks(
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    workers: int | Workers,
+    shared: Path,
+    frees_lock: bool = False,
+) -> Iterator[Result]:
+    """function(task) of each task, in the order of the tasks.
+
+    shared: a folder that is there, and that the workers of a cluster must see under the same path.
+    frees_lock: whether most of the work leaves Python's lock to others. Such work goes to threads on one machine, also
+    with the executor `processes`: they start at once, share what they have read, and hand results over without a copy.
+    Raises what `function` raises, and ResourceError if a worker was killed or the cluster is lost.
+    """
+    workers = as_workers(workers)
+    if workers.executor == "dask":
+        from wordlab.cluster import map_on_cluster  # the extra `cluster`
+
+        yield from map_on_cluster(function, tasks, workers.dask_address, shared)
+    elif workers.cores == 1:
+        yield from map(function, tasks)
+    elif workers.executor == "threads" or frees_lock:
+        with ThreadPoolExecutor(workers.cores) as executor:
+            yield from bounded_map(executor, function, tasks, workers.cores + 1)
+    else:
+        yield from map_in_processes(function, tasks, workers.cores)
+
+
 def map_in_processes(function: Callable[[Task], Result], tasks: Iterable[Task], workers: int) -> Iterator[Result]:
-    """Results in the order of the tasks. workers: number of processes, 0 for all cores; 1 works in this process.
+    """The same in so many processes.
 
     Processes are spawned, not forked, because libraries here run threads of their own.
     Raises what `function` raises, and ResourceError if a worker was killed.
     """
-    workers = workers or available_cores()
-    if workers == 1:
-        yield from map(function, tasks)
-        return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _end_with_starter, (os.getpid(),)) as executor:
         try:

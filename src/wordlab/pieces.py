@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from wordlab.config import SentencePieceConfig, TokenizeConfig
 from wordlab.errors import ArtifactError, ConfigError, CorpusError
-from wordlab.parallel import map_in_processes
+from wordlab.parallel import Workers, map_tasks
 from wordlab.spans import ShardTask
 from wordlab.text import normalized_text
 from wordlab.tokencount import split_sentences
@@ -45,14 +45,20 @@ class Sample:
     sentences: list[bytes]
 
 
-def train_pieces(tasks: Iterable[ShardTask], config: TokenizeConfig, folder: Path, workers: int) -> None:
-    """Train on a sample of these shards and write sentencepiece.model. Raises ConfigError if the size does not fit."""
+def train_pieces(
+    tasks: Iterable[ShardTask], config: TokenizeConfig, folder: Path, workers: int | Workers, shared: Path
+) -> dict[str, int]:
+    """Train on a sample of these shards and write sentencepiece.model. Raises ConfigError if the size does not fit.
+
+    shared: a folder that the workers of a cluster see. Returns what there is to report.
+    """
     work = functools.partial(sample_shard, config=config)
-    sentences = draw_sample(map_in_processes(work, tasks, workers), config.sentencepiece.sample_bytes)
+    sentences = draw_sample(map_tasks(work, tasks, workers, shared), config.sentencepiece.sample_bytes)
     if not sentences:
         raise CorpusError("The corpus holds no text to train sentencepiece on. Check corpus in params.yaml.")
     texts = (fold_text(sentence.decode(errors="ignore"), config.lowercase) for sentence in sentences)
     (folder / MODEL).write_bytes(_trained_model(texts, config.sentencepiece))
+    return {"sampled_sentences": len(sentences)}
 
 
 def sample_shard(task: ShardTask, config: TokenizeConfig) -> Sample:
@@ -140,10 +146,10 @@ def load_pieces(path: Path) -> sentencepiece.SentencePieceProcessor:
 
 
 def count_pieces(
-    text: bytes, config: TokenizeConfig, folder: Path, dropped: Counter[str]
+    text: bytes, config: TokenizeConfig, model: Path, dropped: Counter[str]
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], pa.LargeStringArray]:
     """Split text into sentences of pieces. Characters outside the model are dropped, and counted as unknown pieces."""
-    processor = load_pieces(folder / MODEL)
+    processor = load_pieces(model)
     sentences = folded_sentences(text, config)
     lengths = np.empty(len(sentences), dtype=np.int64)
     parts = [np.empty(0, dtype=np.int32)]

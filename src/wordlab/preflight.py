@@ -215,11 +215,12 @@ def tokenize_need(text_bytes: int, params: Params) -> Need:
     text_bytes = min(text_bytes, config.max_bytes or text_bytes)
     num_shards = max(1, math.ceil(text_bytes / config.shard_bytes))
     shard_bytes = min(text_bytes, config.shard_bytes)
-    workers = min(params.run.workers or available_cores(), num_shards)
+    workers = min(_workers_here(params), num_shards)
     memory = PROCESS_BYTES + workers * int(WORKER_FACTOR * shard_bytes)
-    if (params.run.workers or available_cores()) > 1:
+    if _workers_here(params) > 1:
         waiting = min(num_shards, workers + 1)
-        memory += workers * PROCESS_BYTES + int(TASK_FACTOR * waiting * shard_bytes)
+        memory += int(TASK_FACTOR * waiting * shard_bytes)
+        memory += workers * PROCESS_BYTES if params.run.executor == "processes" else 0
     lower = "a smaller tokenize.shard_bytes or fewer run.workers"
     if config.tokenizer == "sentencepiece":
         memory += PIECES_FACTOR * min(text_bytes, config.sentencepiece.sample_bytes)
@@ -228,6 +229,11 @@ def tokenize_need(text_bytes: int, params: Params) -> Need:
         memory += workers * KIWI_BYTES
     disk = int(TOKENS_DISK_FACTOR * text_bytes) + MINIMUM_DISK
     return Need("tokenize", memory, 0, disk, DATA / "tokenize", f"{lower}, or a smaller corpus or tokenize.max_bytes")
+
+
+def _workers_here(params: Params) -> int:
+    """Workers on this machine; the first process counts as one where a cluster does the work."""
+    return 1 if params.run.executor == "dask" else params.run.workers or available_cores()
 
 
 def _vocab(params: Params, _: int | None) -> Need:
@@ -294,6 +300,8 @@ def _encode(params: Params, _: int | None) -> Need:
     part = min(1.0, params.encode.shard_tokens / max(1, num_tokens))
     # A shard is collected in parts and then joined; the one being translated is there as well.
     memory = PROCESS_BYTES + int(2 * part * written) + 2 * largest
+    if _workers_here(params) > 1:  # shards that others have translated, and wait
+        memory += min(_workers_here(params), len(manifest["shards"])) * largest
     memory += words * (ENCODE_WORD_BYTES + 3 * word_bytes)
     if params.vocab.phrases.thresholds:  # a shard in ids of its own, and the phrases with their words in a table
         memory += largest + 5 * (DATA / "vocab" / "phrases.arrow").stat().st_size

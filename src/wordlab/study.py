@@ -30,7 +30,7 @@ from wordlab.yaml_file import read_yaml, shown
 NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 """Names of studies and arms: they become names of git references."""
 MOST_ARMS = 200
-HOW_NOT_WHAT = ("threads", "workers")
+HOW_NOT_WHAT = ("threads", "workers", "executor", "dask_address")
 """Keys of `run` that change no byte."""
 
 

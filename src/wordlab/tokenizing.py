@@ -1,11 +1,12 @@
 """Stage `tokenize`: raw files -> shards of local word ids, each beside its dictionary. The only pass over text.
 
 A shard is worked on by one process from raw bytes to finished files; nothing it writes depends on another shard or on
-the number of workers.
+the number of workers. What is finished when the stage is killed stays (wordlab.parts).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,17 +19,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from wordlab.artifacts import output_folder, write_manifest
+from wordlab.artifacts import write_manifest
 from wordlab.config import CorpusFormatConfig, TokenizeConfig
 from wordlab.corpus_format import TEXT, is_plain_text, open_corpus_text
 from wordlab.errors import CorpusError
 from wordlab.morphemes import count_morphemes, kiwi_versions
-from wordlab.parallel import map_in_processes
-from wordlab.pieces import count_pieces, train_pieces
+from wordlab.parallel import Workers, as_workers, map_tasks
+from wordlab.parts import Parts, Record, file_identity, identity_of, kept_parts, make_part
+from wordlab.pieces import MODEL, count_pieces, train_pieces
 from wordlab.rawtext import sniff_format
 from wordlab.shards import DICTIONARY_SCHEMA, write_batch, write_sentences
 from wordlab.spans import ShardTask, cut_into_shards
-from wordlab.stage import available_cores, progress, say
+from wordlab.stage import progress, say
 from wordlab.text import normalized_text
 from wordlab.tokencount import TokenCount, count_tokens
 from wordlab.tokenizers import character_classes, fold_words
@@ -47,34 +49,71 @@ class ShardReport:
     num_tokens: int
     num_sentences: int
     num_words: int
-    dropped: Counter[str]
+    dropped: dict[str, int]
 
 
 def tokenize_corpus(
     files: Sequence[Path],
     config: TokenizeConfig,
     out_folder: Path,
-    workers: int,
+    workers: int | Workers,
     stored: CorpusFormatConfig = TEXT,
 ) -> dict[str, Any]:
     """Tokenize the files, in this order, into out_folder. Returns the manifest's content. stored: how they are.
 
-    Raises CorpusError if there is nothing to learn from or the text is broken.
+    Goes on with the shards that a run of the same was killed over. Raises CorpusError if there is nothing to learn from
+    or the text is broken.
     """
-    _versions(config)  # what is missing is told before anything is read
-    threads = workers or available_cores()  # that unpack, ahead of the workers
-    with output_folder(out_folder) as folder:
-        if config.tokenizer == "sentencepiece":
-            train_pieces(_tasks(files, config, stored, Counter(), threads, announce=False), config, folder, workers)
-        work = functools.partial(tokenize_shard, config=config, folder=folder)
+    versions = _versions(config)  # what is missing is told before anything is read
+    workers = as_workers(workers)
+    described = {"config": dataclasses.asdict(config), "stored": dataclasses.asdict(stored)} | versions
+    identity = identity_of("tokenize", files=[file_identity(path) for path in files], **described)
+    with kept_parts(out_folder, identity) as parts:
+        if config.tokenizer == "sentencepiece" and parts.found(MODEL) is None:
+            tasks = _tasks(files, config, stored, Counter(), workers.cores, announce=False)
+            train = functools.partial(train_pieces, tasks, config, workers=workers, shared=parts.place)
+            parts.add(MODEL, make_part(parts.place, MODEL, train))
         dropped: Counter[str] = Counter()
-        done = map_in_processes(work, _tasks(files, config, stored, dropped, threads), workers)
-        reports = list(_with_progress(done, _bytes_to_read(files, config, stored)))
-        content = _manifest_content(reports, dropped) | _versions(config)
+        tasks = _tasks(files, config, stored, dropped, workers.cores)  # as many threads unpack, ahead of the workers
+        reports = _all_shards(tasks, config, parts, workers, _bytes_to_read(files, config, stored))
+        content = _manifest_content(reports, dropped) | versions
         if content["num_tokens"] == 0:
             raise CorpusError(_no_tokens_message(files, reports, dropped))
-        write_manifest(folder, "tokenize", content)
+        write_manifest(parts.folder, "tokenize", content, parts.files())
+        parts.publish(out_folder)
     return content
+
+
+def _all_shards(
+    tasks: Iterator[ShardTask], config: TokenizeConfig, parts: Parts, workers: Workers, total: int | None
+) -> list[ShardReport]:
+    """Have every shard worked on that is not finished yet. Their reports, in order."""
+    names: list[str] = []
+    with progress(total, "B", "tokenize") as bar:
+
+        def unfinished() -> Iterator[ShardTask]:
+            for task in tasks:
+                names.append(_part_name(task))
+                if report := parts.found(names[-1]):
+                    bar.update(report["raw_bytes"])
+                else:
+                    yield task
+
+        work = functools.partial(_make_shard, config=config, place=parts.place)
+        for name, record in map_tasks(work, unfinished(), workers, parts.place):
+            bar.update(parts.add(name, record)["raw_bytes"])
+    return [ShardReport(**parts.found(name)) for name in names]
+
+
+def _part_name(task: ShardTask) -> str:
+    return f"{task.index:05d}"
+
+
+def _make_shard(task: ShardTask, config: TokenizeConfig, place: Path) -> tuple[str, Record]:
+    def work(folder: Path) -> dict[str, Any]:
+        return dataclasses.asdict(tokenize_shard(task, config, folder, place / "files" / MODEL))
+
+    return _part_name(task), make_part(place, _part_name(task), work)
 
 
 def _versions(config: TokenizeConfig) -> dict[str, Any]:
@@ -114,18 +153,14 @@ def _bytes_to_read(files: Sequence[Path], config: TokenizeConfig, stored: Corpus
     return min(size, config.max_bytes) if size and config.max_bytes else size
 
 
-def _with_progress(reports: Iterator[ShardReport], total: int | None) -> Iterator[ShardReport]:
-    with progress(total, "B", "tokenize") as bar:
-        for report in reports:
-            bar.update(report.raw_bytes)
-            yield report
+def tokenize_shard(task: ShardTask, config: TokenizeConfig, folder: Path, model: Path | None = None) -> ShardReport:
+    """Normalise, split and count one shard; write tokens-NNNNN.arrow and dictionary-NNNNN.arrow.
 
-
-def tokenize_shard(task: ShardTask, config: TokenizeConfig, folder: Path) -> ShardReport:
-    """Normalise, split and count one shard; write tokens-NNNNN.arrow and dictionary-NNNNN.arrow."""
+    model: of sentencepiece, where that is the tokenizer; by default it lies in the folder.
+    """
     text, dropped = normalized_text(task.spans, config.invalid_bytes, config.normalizer == "korean")
     if config.tokenizer == "sentencepiece":
-        ids, offsets, words = count_pieces(text, config, folder, dropped)
+        ids, offsets, words = count_pieces(text, config, model or folder / MODEL, dropped)
     elif config.tokenizer == "kiwi":
         ids, offsets, words = count_morphemes(text, config)
     else:
@@ -134,7 +169,7 @@ def tokenize_shard(task: ShardTask, config: TokenizeConfig, folder: Path) -> Sha
     counts = np.bincount(ids, minlength=len(words)).astype(np.int64)
     batch = pa.record_batch([words, pa.array(counts)], schema=DICTIONARY_SCHEMA)
     write_batch(folder / f"dictionary-{task.index:05d}.arrow", batch)
-    return ShardReport(task.raw_bytes, len(ids), len(offsets) - 1, len(words), +dropped)
+    return ShardReport(task.raw_bytes, len(ids), len(offsets) - 1, len(words), dict(+dropped))
 
 
 def _count_folded(text: bytes, config: TokenizeConfig, dropped: Counter[str]) -> LocalSentences:
@@ -175,7 +210,7 @@ def merge_words(count: TokenCount, old_ids: NDArray[np.int64], new_words: list[s
 
 
 def _manifest_content(reports: Sequence[ShardReport], dropped_rows: Counter[str]) -> dict[str, Any]:
-    dropped = sum((report.dropped for report in reports), dropped_rows)
+    dropped = sum((Counter(report.dropped) for report in reports), dropped_rows)
     return {
         "raw_bytes": sum(report.raw_bytes for report in reports),
         "num_tokens": sum(report.num_tokens for report in reports),
