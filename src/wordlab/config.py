@@ -79,6 +79,40 @@ class SentencePieceConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FiltersConfig:
+    """Section `tokenize.filters` of params.yaml: which lines of the normalised text are dropped."""
+
+    min_chars: int
+    """Shorter lines, in characters, white space around them aside."""
+    max_chars: int
+    """Longer ones; 0: no limit."""
+    duplicates: Literal["keep", "drop"]
+    """Lines that an equal one precedes anywhere in the corpus."""
+    near_duplicates: float
+    """Lines that one as similar as this precedes (Jaccard similarity of their n-grams); 0: none are looked for."""
+
+    def __post_init__(self) -> None:
+        limit = 1 << 30
+        _require(0 <= self.min_chars <= limit, "tokenize.filters.min_chars", self.min_chars, "from 0 to 2^30")
+        _require(0 <= self.max_chars <= limit, "tokenize.filters.max_chars", self.max_chars, "0 (no limit) to 2^30")
+        wanted = f"0 (no limit) or more than min_chars, {self.min_chars}"
+        fits = self.max_chars == 0 or self.max_chars >= self.min_chars
+        _require(fits, "tokenize.filters.max_chars", self.max_chars, wanted)
+        near = self.near_duplicates
+        _require(near == 0 or 0.5 <= near <= 1, "tokenize.filters.near_duplicates", near, "0 (off), or from 0.5 to 1")
+
+    @property
+    def drop_some(self) -> bool:
+        """Whether anything is dropped at all."""
+        return self.min_chars > 0 or self.max_chars > 0 or self.look_ahead
+
+    @property
+    def look_ahead(self) -> bool:
+        """Whether all lines must be seen before the first is kept or dropped."""
+        return self.duplicates == "drop" or self.near_duplicates > 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class TokenizeConfig:
     """Section `tokenize` of params.yaml."""
 
@@ -93,6 +127,7 @@ class TokenizeConfig:
     """Raw text of the corpus that is read, in bytes, from its start to the end of a line or page; 0 means all."""
     shard_bytes: int
     """Raw text in one shard, in bytes."""
+    filters: FiltersConfig
     sentencepiece: SentencePieceConfig
 
     def __post_init__(self) -> None:
