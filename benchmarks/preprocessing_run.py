@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from wordlab.config import EncodeConfig, PhrasesConfig, SentencePieceConfig, TokenizeConfig, VocabConfig
+from wordlab.config import EncodeConfig, FiltersConfig, PhrasesConfig, SentencePieceConfig, TokenizeConfig, VocabConfig
 
 
 def encode_text(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,6 +22,7 @@ def encode_text(spec: Mapping[str, Any]) -> dict[str, Any]:
 
     out, tokenize = Path(spec["out"]), dict(spec["tokenize"])
     tokenize["sentencepiece"] = SentencePieceConfig(**tokenize["sentencepiece"])
+    tokenize["filters"] = FiltersConfig(**tokenize["filters"])
     vocab_section = spec["vocab"] | {"phrases": PhrasesConfig(**spec["vocab"]["phrases"])}
 
     def work(files: list[Path]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from wordlab.config import EncodeConfig, SentencePieceConfig, TokenizeConfig
+from wordlab.config import EncodeConfig, FiltersConfig, SentencePieceConfig, TokenizeConfig
 
 COPY_BYTES = 1 << 20
 LONGEST_LINE = 4096
@@ -83,14 +83,15 @@ def encode_pieces(spec: Mapping[str, Any]) -> dict[str, Any]:
     from wordlab.tokenizing import tokenize_shard
 
     text, out, model = Path(spec["text"]), Path(spec["out"]), Path(spec["model"])
-    section = TokenizeConfig(**{**spec["tokenize"], "sentencepiece": SentencePieceConfig(**spec["sentencepiece"])})
+    filters, pieces = FiltersConfig(**spec["tokenize"]["filters"]), SentencePieceConfig(**spec["sentencepiece"])
+    section = TokenizeConfig(**{**spec["tokenize"], "filters": filters, "sentencepiece": pieces})
     (warm_up,) = cut_into_shards([text], WARM_UP_BYTES, find_dumps=False, max_bytes=WARM_UP_BYTES)
     (task,) = cut_into_shards([text], section.shard_bytes, find_dumps=False, max_bytes=section.shard_bytes)
     library = load_pieces(model)
     shutil.copy(model, out / MODEL)
     found: dict[str, Any] = {}
-    tokenize_shard(warm_up, section, out)
-    report, wall, cpu = _timed(lambda: tokenize_shard(task, section, out))
+    tokenize_shard(warm_up, section, out, out)
+    report, wall, cpu = _timed(lambda: tokenize_shard(task, section, out, out))
     found["ours"] = {
         "size_bytes": task.raw_bytes,
         "tokens": report.num_tokens,
@@ -101,8 +102,8 @@ def encode_pieces(spec: Mapping[str, Any]) -> dict[str, Any]:
     spans = split_sentences(normal, character_classes("sentencepiece", section.sentences)).tolist()
     sentences = [fold_text(normal[start:stop].decode(), section.lowercase) for start, stop in spans]
     library.encode(sentences[:1000])
-    pieces, wall, cpu = _timed(lambda: library.encode(sentences))
-    tokens = sum(map(len, pieces)) - sum(ids.count(library.unk_id()) for ids in pieces)
+    encoded, wall, cpu = _timed(lambda: library.encode(sentences))
+    tokens = sum(map(len, encoded)) - sum(ids.count(library.unk_id()) for ids in encoded)
     found["library"] = {"size_bytes": task.raw_bytes, "tokens": tokens, "wall_seconds": wall, "cpu_seconds": cpu}
     return found
 

@@ -7,18 +7,14 @@ from random import Random
 
 import numpy as np
 import pytest
+from text_helpers import filters_config as filters
 
 from wordlab import duplicates
-from wordlab.config import FiltersConfig
 from wordlab.duplicates import find_duplicates, shard_verdicts
 from wordlab.errors import ConfigError
 from wordlab.line_filters import DUPLICATE, KEEP, LEAST_CHARACTERS, NEAR_DUPLICATE, filtered_text, line_keys
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in "lmnrst"]
-
-
-def filters(**changes) -> FiltersConfig:
-    return FiltersConfig(**({"min_chars": 0, "max_chars": 0, "duplicates": "keep", "near_duplicates": 0.0} | changes))
 
 
 def verdicts_of(folder, shards, config):

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -275,7 +276,7 @@ def test_more_of_anything_needs_more(here: Path) -> None:
     assert preflight.tokenize_need(GB, replaced(params, "tokenize", max_bytes=10 * GB)) == small_text
 
 
-def replaced(params: Params, section: str, **values: int) -> Params:
+def replaced(params: Params, section: str, **values: Any) -> Params:
     return dataclasses.replace(params, **{section: dataclasses.replace(getattr(params, section), **values)})
 
 
@@ -316,6 +317,17 @@ def test_a_seed_that_is_trained_is_claimed(here: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(preflight, "claim", lambda writes, reads: claimed.append((writes, reads)))
     begin("train", load_params(), 1)
     assert claimed == [(Path("data/train/seed-1"), [Path("data/encode"), Path("data/vocab")])]
+
+
+def test_filters_count() -> None:
+    params = load_params(ROOT / "params.yaml")
+    plain = preflight.tokenize_need(10 * GB, params)
+    needs = []
+    for changes in ({"min_chars": 1}, {"duplicates": "drop"}, {"near_duplicates": 0.8}):
+        filters = dataclasses.replace(params.tokenize.filters, **changes)
+        needs.append(preflight.tokenize_need(10 * GB, replaced(params, "tokenize", filters=filters)))
+    assert needs[0].memory_bytes == needs[2].memory_bytes > plain.memory_bytes
+    assert plain.disk_bytes == needs[0].disk_bytes < needs[1].disk_bytes < needs[2].disk_bytes
 
 
 def test_threads_that_unpack_bzip2_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

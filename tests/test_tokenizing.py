@@ -1,6 +1,7 @@
 """Stage tokenize: the same shards from any number of workers, and nothing trusted after a failure."""
 
 import bz2
+import dataclasses
 import gzip
 import hashlib
 import json
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sentencepiece
-from text_helpers import read_sentences, sentencepiece_config, tokenize_config, tokenized, written
+from text_helpers import filters_config, read_sentences, sentencepiece_config, tokenize_config, tokenized, written
 
 from wordlab.artifacts import read_manifest, write_manifest
 from wordlab.errors import ConfigError, CorpusError, ResourceError
@@ -177,6 +178,43 @@ def test_words_are_folded_the_same_however_many_at_once(tmp_path, monkeypatch):
         assert hashes(tokenized(tmp_path / str(size), text)) == wanted
     for words in read_sentences(tmp_path / "tokenize"):
         assert words[0] == words[1] and words[2] == words[3] and words[4] == words[5]
+
+
+def test_lines_are_filtered_the_same_by_any_number_of_workers_and_counted(tmp_path):
+    lines = story(60).splitlines()
+    text = "\n".join([*lines, "ab", *lines[:30], "", "x" * 500, *story(20, seed=3).splitlines()]) + "\n"
+    files = [written(tmp_path / "a.txt", text), written(tmp_path / "b.txt", "\n".join(lines[30:]))]
+    limits = filters_config(min_chars=3, max_chars=400, duplicates="drop")
+    config = tokenize_config(tokenizer="whitespace", shard_bytes=1 << 10, filters=limits)
+    contents = [tokenize_corpus(files, config, tmp_path / f"out-{n}", n) for n in (1, 2)]
+    assert contents[0] == contents[1] and hashes(tmp_path / "out-1") == hashes(tmp_path / "out-2")
+    assert contents[0]["dropped"] == {"short_lines": 1, "long_lines": 1, "duplicate_lines": 60}
+    expected = [line.split() for line in [*lines, *story(20, seed=3).splitlines()]]
+    assert read_sentences(tmp_path / "out-1") == expected and len(contents[0]["shards"]) > 3
+    for changes in ({"filters": filters_config(min_chars=3, max_chars=400)}, {"filters": filters_config()}):
+        content = tokenize_corpus(files, dataclasses.replace(config, **changes), tmp_path / "other", 1)
+        assert content["num_tokens"] > contents[0]["num_tokens"]
+        assert not (tmp_path / "other" / "line-verdicts.bin").exists()
+
+
+def test_word_pieces_are_learnt_from_lines_that_stay(tmp_path):
+    text = "low lower lowest new newer newest wide wider widest\n"
+    pieces = sentencepiece_config(vocab_size=20)
+    changes = {"tokenizer": "sentencepiece", "sentencepiece": pieces}
+    whole = tokenized(tmp_path, text * 50 + "zebra\n" * 50, filters=filters_config(min_chars=10), **changes)
+    (tmp_path / "x").mkdir()
+    part = tokenized(tmp_path / "x", text * 50, **changes)
+    assert (whole / "sentencepiece.model").read_bytes() == (part / "sentencepiece.model").read_bytes()
+    assert read_sentences(whole) == read_sentences(part)
+
+
+def test_similar_lines_are_dropped_and_the_package_named(tmp_path):
+    pytest.importorskip("rensa", reason="near-duplicates need the extra `filters`")
+    lines = story(20).splitlines()
+    text = "\n".join([*lines, *(f"{line} more" for line in lines)])
+    folder = tokenized(tmp_path, text, shard_bytes=1 << 10, filters=filters_config(near_duplicates=0.7))
+    manifest = read_manifest(folder, "tokenize")
+    assert manifest["dropped"]["near_duplicate_lines"] >= 18 and manifest["rensa"]
 
 
 @pytest.mark.parametrize("content", ["", "\n\n  \n", "... !! --"])

@@ -3,7 +3,7 @@
 from itertools import pairwise
 from pathlib import Path
 
-from wordlab.config import PhrasesConfig, SentencePieceConfig, TokenizeConfig, VocabConfig
+from wordlab.config import FiltersConfig, PhrasesConfig, SentencePieceConfig, TokenizeConfig, VocabConfig
 from wordlab.shards import DICTIONARY_SCHEMA, map_batch, map_sentences
 from wordlab.tokenizing import tokenize_corpus
 
@@ -17,9 +17,15 @@ def tokenize_config(**changes) -> TokenizeConfig:
         "invalid_bytes": "error",
         "max_bytes": 0,
         "shard_bytes": 1 << 20,
+        "filters": filters_config(),
         "sentencepiece": sentencepiece_config(),
     }
     return TokenizeConfig(**(values | changes))
+
+
+def filters_config(**changes) -> FiltersConfig:
+    values = {"min_chars": 0, "max_chars": 0, "duplicates": "keep", "near_duplicates": 0.0}
+    return FiltersConfig(**(values | changes))
 
 
 def sentencepiece_config(**changes) -> SentencePieceConfig:

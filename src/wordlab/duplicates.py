@@ -24,9 +24,9 @@ from wordlab.line_filters import DUPLICATE, NEAR_DUPLICATE, PERMUTATIONS, LineKe
 
 BAND_ROWS = 4
 BANDS = PERMUTATIONS // BAND_ROWS
-VERDICTS = "verdicts"
+VERDICTS = "line-verdicts.bin"
 """One byte for each line of the corpus: KEEP, DUPLICATE or NEAR_DUPLICATE."""
-STARTS = "starts.npy"
+STARTS = "line-starts.npy"
 """The first line of each shard, and the number of all: int64."""
 _PARTS = 256
 _BAND_PARTS = 1024
@@ -36,8 +36,11 @@ _COMPARED_AT_ONCE = 1 << 16
 _PAIR = np.dtype([("key", "<u8"), ("line", "<i8")])
 
 
-def find_duplicates(shards: Iterable[LineKeys], config: FiltersConfig, folder: Path) -> None:
-    """Write VERDICTS and STARTS into `folder`, which is empty, for these shards in this order."""
+def find_duplicates(shards: Iterable[LineKeys], config: FiltersConfig, folder: Path) -> int:
+    """Write VERDICTS and STARTS into `folder`, which is empty, for these shards in this order.
+
+    Returns how many lines are repeated.
+    """
     by_hash = _Parts(folder / "hashes", _PARTS)
     by_band = _Parts(folder / "bands", _BAND_PARTS)
     starts, rows = [0], 0
@@ -62,6 +65,7 @@ def find_duplicates(shards: Iterable[LineKeys], config: FiltersConfig, folder: P
     np.save(folder / STARTS, np.array(starts, dtype=np.int64))
     for name in ("signatures", "compared"):
         (folder / name).unlink()
+    return int(np.count_nonzero(verdicts))
 
 
 def shard_verdicts(folder: Path, shard: int) -> NDArray[np.uint8]:

@@ -12,6 +12,7 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from importlib import metadata
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -57,7 +58,7 @@ def filter_versions(config: FiltersConfig) -> dict[str, str]:
     return {"rensa": metadata.version("rensa")}
 
 
-def _minhash() -> object:
+def _minhash() -> Any:
     try:
         from rensa import RMinHash
     except ImportError:
@@ -124,7 +125,7 @@ def _signatures(lines: list[bytes]) -> NDArray[np.uint32]:
         hashes = np.empty(len(text), dtype=np.uint64)
         offsets = np.zeros(len(part) + 1, dtype=np.uint64)
         size = _hash_ngrams(text, ends, hashes, offsets)
-        matrix = _minhash().digest_matrix_from_flat_token_hashes(  # type: ignore[attr-defined]
+        matrix = _minhash().digest_matrix_from_flat_token_hashes(
             hashes[:size], offsets, num_perm=PERMUTATIONS, seed=_SEED
         )
         found[start : start + len(part)] = matrix.to_rows()

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from wordlab.config import SentencePieceConfig, TokenizeConfig
 from wordlab.errors import ArtifactError, ConfigError, CorpusError
 from wordlab.parallel import Workers, map_tasks
+from wordlab.shard_text import shard_text
 from wordlab.spans import ShardTask
-from wordlab.text import normalized_text
 from wordlab.tokencount import split_sentences
 from wordlab.tokenizers import character_classes, fold_text
 
@@ -50,9 +50,10 @@ def train_pieces(
 ) -> dict[str, int]:
     """Train on a sample of these shards and write sentencepiece.model. Raises ConfigError if the size does not fit.
 
-    shared: a folder that the workers of a cluster see. Returns what there is to report.
+    shared: a folder that the workers of a cluster see; in `files` of it lie the verdicts over lines. Returns what there
+    is to report.
     """
-    work = functools.partial(sample_shard, config=config)
+    work = functools.partial(sample_shard, config=config, verdicts=shared / "files")
     sentences = draw_sample(map_tasks(work, tasks, workers, shared), config.sentencepiece.sample_bytes)
     if not sentences:
         raise CorpusError("The corpus holds no text to train sentencepiece on. Check corpus in params.yaml.")
@@ -61,9 +62,9 @@ def train_pieces(
     return {"sampled_sentences": len(sentences)}
 
 
-def sample_shard(task: ShardTask, config: TokenizeConfig) -> Sample:
-    """The shard's candidates for the sample: at most `sample_bytes`."""
-    text, _ = normalized_text(task.spans, config.invalid_bytes, config.normalizer == "korean")
+def sample_shard(task: ShardTask, config: TokenizeConfig, verdicts: Path) -> Sample:
+    """The shard's candidates for the sample: at most `sample_bytes`. verdicts: as for `shard_text`."""
+    text, _ = shard_text(task, config, verdicts)
     spans = split_sentences(text, character_classes("sentencepiece", config.sentences))
     hashes = place_hashes(task.index, spans[:, 0])
     lengths = np.minimum(spans[:, 1] - spans[:, 0], SAMPLED_SENTENCE_BYTES)

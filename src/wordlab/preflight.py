@@ -51,6 +51,12 @@ EXPANSION = 5
 """Text in a compressed file, at most, as a multiple of the file: what bzip2 and xz make of Wikipedia."""
 TOKENS_DISK_FACTOR = 1.2
 """Bytes written by tokenize for each byte of text: a number of 4 bytes for a word of 4.7 letters and a space."""
+FILTER_FACTOR = 5.0
+"""Bytes a worker holds for each byte of its shard while it looks at lines, each an object of Python's twice."""
+USUAL_LINE = 200
+"""Bytes of a line of text, as far as nobody has counted."""
+LINE_BYTES, NEAR_LINE_BYTES = 17, 529
+"""Written for a line while repeated ones are looked for (`wordlab.duplicates`), equal or similar ones."""
 PIECES_FACTOR = 30
 """Bytes that sentencepiece holds for each byte of its sample."""
 KIWI_BYTES = 500 * MB
@@ -228,6 +234,11 @@ def tokenize_need(text_bytes: int, params: Params) -> Need:
     if config.tokenizer == "kiwi":
         memory += workers * KIWI_BYTES
     disk = int(TOKENS_DISK_FACTOR * text_bytes) + MINIMUM_DISK
+    if config.filters.drop_some:
+        memory += workers * int(FILTER_FACTOR * shard_bytes)
+    if config.filters.look_ahead:
+        line_bytes = NEAR_LINE_BYTES if config.filters.near_duplicates else LINE_BYTES
+        disk += text_bytes // USUAL_LINE * line_bytes
     return Need("tokenize", memory, 0, disk, DATA / "tokenize", f"{lower}, or a smaller corpus or tokenize.max_bytes")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,18 @@ from numpy.typing import NDArray
 from wordlab.artifacts import write_manifest
 from wordlab.config import CorpusFormatConfig, TokenizeConfig
 from wordlab.corpus_format import TEXT, is_plain_text, open_corpus_text
+from wordlab.duplicates import VERDICTS
 from wordlab.errors import CorpusError
+from wordlab.line_filters import filter_versions
 from wordlab.morphemes import count_morphemes, kiwi_versions
 from wordlab.parallel import Workers, as_workers, map_tasks
 from wordlab.parts import Parts, Record, file_identity, identity_of, kept_parts, make_part
 from wordlab.pieces import MODEL, count_pieces, train_pieces
 from wordlab.rawtext import sniff_format
+from wordlab.shard_text import judge_lines, shard_text
 from wordlab.shards import DICTIONARY_SCHEMA, write_batch, write_sentences
 from wordlab.spans import ShardTask, cut_into_shards
 from wordlab.stage import progress, say
-from wordlab.text import normalized_text
 from wordlab.tokencount import TokenCount, count_tokens
 from wordlab.tokenizers import character_classes, fold_words
 
@@ -69,10 +71,11 @@ def tokenize_corpus(
     described = {"config": dataclasses.asdict(config), "stored": dataclasses.asdict(stored)} | versions
     identity = identity_of("tokenize", files=[file_identity(path) for path in files], **described)
     with kept_parts(out_folder, identity) as parts:
-        if config.tokenizer == "sentencepiece" and parts.found(MODEL) is None:
-            tasks = _tasks(files, config, stored, Counter(), workers.cores, announce=False)
-            train = functools.partial(train_pieces, tasks, config, workers=workers, shared=parts.place)
-            parts.add(MODEL, make_part(parts.place, MODEL, train))
+        for name, work in _passes_before(config):
+            if parts.found(name) is None:
+                tasks = _tasks(files, config, stored, Counter(), workers.cores, announce=False)
+                one_pass = functools.partial(work, tasks, config, workers=workers, shared=parts.place)
+                parts.add(name, make_part(parts.place, name, one_pass))
         dropped: Counter[str] = Counter()
         tasks = _tasks(files, config, stored, dropped, workers.cores)  # as many threads unpack, ahead of the workers
         reports = _all_shards(tasks, config, parts, workers, _bytes_to_read(files, config, stored))
@@ -82,6 +85,16 @@ def tokenize_corpus(
         write_manifest(parts.folder, "tokenize", content, parts.files())
         parts.publish(out_folder)
     return content
+
+
+def _passes_before(config: TokenizeConfig) -> list[tuple[str, Callable[..., dict[str, int]]]]:
+    """What has to see all of the text before the first shard is tokenized, in this order."""
+    passes: list[tuple[str, Callable[..., dict[str, int]]]] = []
+    if config.filters.look_ahead:
+        passes.append((VERDICTS, judge_lines))
+    if config.tokenizer == "sentencepiece":
+        passes.append((MODEL, train_pieces))
+    return passes
 
 
 def _all_shards(
@@ -111,14 +124,15 @@ def _part_name(task: ShardTask) -> str:
 
 def _make_shard(task: ShardTask, config: TokenizeConfig, place: Path) -> tuple[str, Record]:
     def work(folder: Path) -> dict[str, Any]:
-        return dataclasses.asdict(tokenize_shard(task, config, folder, place / "files" / MODEL))
+        return dataclasses.asdict(tokenize_shard(task, config, folder, place / "files"))
 
     return _part_name(task), make_part(place, _part_name(task), work)
 
 
 def _versions(config: TokenizeConfig) -> dict[str, Any]:
     """What else decides the tokens, where that is not part of this project."""
-    return {"kiwi": kiwi_versions()} if config.tokenizer == "kiwi" else {}
+    kiwi = {"kiwi": kiwi_versions()} if config.tokenizer == "kiwi" else {}
+    return kiwi | filter_versions(config.filters)
 
 
 def _tasks(
@@ -153,14 +167,14 @@ def _bytes_to_read(files: Sequence[Path], config: TokenizeConfig, stored: Corpus
     return min(size, config.max_bytes) if size and config.max_bytes else size
 
 
-def tokenize_shard(task: ShardTask, config: TokenizeConfig, folder: Path, model: Path | None = None) -> ShardReport:
-    """Normalise, split and count one shard; write tokens-NNNNN.arrow and dictionary-NNNNN.arrow.
+def tokenize_shard(task: ShardTask, config: TokenizeConfig, folder: Path, before: Path) -> ShardReport:
+    """Normalise, filter, split and count one shard; write tokens-NNNNN.arrow and dictionary-NNNNN.arrow.
 
-    model: of sentencepiece, where that is the tokenizer; by default it lies in the folder.
+    before: a folder with what passes before this one have found, sentencepiece's model or verdicts over lines.
     """
-    text, dropped = normalized_text(task.spans, config.invalid_bytes, config.normalizer == "korean")
+    text, dropped = shard_text(task, config, before)
     if config.tokenizer == "sentencepiece":
-        ids, offsets, words = count_pieces(text, config, model or folder / MODEL, dropped)
+        ids, offsets, words = count_pieces(text, config, before / MODEL, dropped)
     elif config.tokenizer == "kiwi":
         ids, offsets, words = count_morphemes(text, config)
     else:
