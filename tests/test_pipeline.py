@@ -576,3 +576,30 @@ def test_a_study_that_is_stopped_goes_on_and_what_is_done_is_not_repeated(projec
     assert "params.yaml differs from what is committed" in own.run(*study, status=1)
     for folder in ("studies", "docs"):
         shutil.rmtree(project.root / folder)
+
+
+def check_that_nothing_runs(clone: Project, project: Project) -> None:
+    """In a clone that has pulled all but data/source, which leads to the corpus and is no data of a remote's."""
+    assert clone.bytes_of_results() == {
+        name: digest for name, digest in project.bytes_of_results().items() if name != "data/source"
+    }
+    assert clone.repro("--allow-missing") == []
+
+
+def test_a_clone_pulls_from_a_folder_and_runs_nothing(project: Project, tmp_path: Path) -> None:
+    from tests.remote_runs import push_clone_pull
+
+    clone = push_clone_pull(project, tmp_path, str(tmp_path / "store"))
+    check_that_nothing_runs(clone, project)
+    assert clone.repro() == ["download"]
+
+
+def test_a_clone_pulls_from_an_object_store_and_runs_nothing(project: Project, tmp_path: Path) -> None:
+    from tests.remote_runs import MISSING, push_clone_pull, s3_server, with_environment
+
+    if MISSING:
+        pytest.skip(f"needs {', '.join(MISSING)}: pip install -c constraints.txt -e '.[s3-test]'")
+    with s3_server(tmp_path) as (address, environment):
+        client = with_environment(project, environment)
+        clone = push_clone_pull(client, tmp_path, "s3://models/project", endpointurl=address)
+        check_that_nothing_runs(clone, project)
