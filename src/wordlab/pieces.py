@@ -149,39 +149,40 @@ def load_pieces(path: Path) -> sentencepiece.SentencePieceProcessor:
 def count_pieces(
     text: bytes, config: TokenizeConfig, model: Path, dropped: Counter[str]
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], pa.LargeStringArray]:
-    """Split text into sentences of pieces. Characters outside the model are dropped, and counted as unknown pieces."""
+    """Split text into sentences of pieces. Characters outside the model are dropped, and counted as unknown pieces.
+
+    A part at a time, so that Python's numbers and what is made of them stay in the processor's cache.
+    """
     processor = load_pieces(model)
+    unknown = processor.unk_id()
     sentences = folded_sentences(text, config)
-    lengths = np.empty(len(sentences), dtype=np.int64)
-    parts = [np.empty(0, dtype=np.int32)]
+    local = np.full(processor.get_piece_size(), -1, dtype=np.int32)
+    words: list[int] = []  # pieces in the order of first appearance
+    ids, lengths = [np.empty(0, dtype=np.int32)], [np.zeros(1, dtype=np.int64)]
     for start in range(0, len(sentences), _ENCODED_AT_ONCE):
         found = processor.encode(sentences[start : start + _ENCODED_AT_ONCE], num_threads=1)  # a worker is one core
-        lengths[start : start + len(found)] = list(map(len, found))
-        total = int(lengths[start : start + len(found)].sum())
-        parts.append(np.fromiter(itertools.chain.from_iterable(found), dtype=np.int32, count=total))
-    pieces = np.concatenate(parts)
-    is_known = pieces != processor.unk_id()
-    offsets = np.concatenate([[0], np.cumsum(is_known)])[np.concatenate([[0], np.cumsum(lengths)])]
-    dropped["unknown_pieces"] += len(pieces) - int(offsets[-1])
-    kept = pieces[is_known]
-    numbers = np.arange(len(kept), dtype=np.int64)
-    first = np.full(processor.get_piece_size(), len(kept), dtype=np.int64)
-    first[kept[::-1]] = numbers[::-1]  # of several places of a piece, the first is written last
-    distinct = np.argsort(first, kind="stable")[: int((first < len(kept)).sum())]
-    local = np.empty(len(first), dtype=np.int32)
-    local[distinct] = numbers[: len(distinct)]
-    words = pa.array(processor.id_to_piece(distinct.tolist()), pa.large_string())
-    return local[kept], offsets[np.append(True, offsets[1:] > offsets[:-1])], words
+        sizes = np.fromiter(map(len, found), dtype=np.int64, count=len(found))
+        pieces = np.fromiter(itertools.chain.from_iterable(found), dtype=np.int32, count=int(sizes.sum()))
+        is_known = pieces != unknown
+        if not is_known.all():
+            known_before = np.append(0, np.cumsum(is_known))
+            sizes = np.diff(known_before[np.append(0, np.cumsum(sizes))])
+            dropped["unknown_pieces"] += len(pieces) - int(known_before[-1])
+            pieces = pieces[is_known]
+        distinct, first = np.unique(pieces[local[pieces] < 0], return_index=True)
+        new = distinct[np.argsort(first)]
+        local[new] = np.arange(len(words), len(words) + len(new))
+        words += new.tolist()
+        ids.append(local[pieces])
+        lengths.append(sizes[sizes > 0])
+    offsets = np.cumsum(np.concatenate(lengths), dtype=np.int64)
+    return np.concatenate(ids), offsets, pa.array(processor.id_to_piece(words), pa.large_string())
 
 
 def folded_sentences(text: bytes, config: TokenizeConfig) -> list[str]:
     """The sentences of a text in the form in which they are cut into pieces."""
     spans = split_sentences(text, character_classes("sentencepiece", config.sentences))
     starts, stops = spans[:, 0].tolist(), spans[:, 1].tolist()
-    sentences = [text[start:stop].decode() for start, stop in zip(starts, stops, strict=True)]
-    return [
-        (sentence.lower() if config.lowercase else sentence)
-        if sentence.isascii()
-        else fold_text(sentence, config.lowercase)
-        for sentence in sentences
-    ]
+    folded = text.lower() if config.lowercase else text  # of bytes: ASCII letters alone, often all
+    sentences = [folded[start:stop].decode() for start, stop in zip(starts, stops, strict=True)]
+    return [s if s.isascii() else fold_text(s, config.lowercase) for s in sentences]
