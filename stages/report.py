@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from wordlab.config import load_params
@@ -14,7 +15,14 @@ from wordlab.stage import run_stage
 def main() -> None:
     params = load_params()
     begin("report", params)
-    write_report(params.seeds, params.corpus, params.report.map_words, Path("data"), Path("metrics"))
+    others = {
+        "download": asdict(params.download),
+        "tokenize": asdict(params.tokenize),
+        "encode": asdict(params.encode),
+        "cuda": asdict(params.cuda),
+        "report": asdict(params.report),
+    }
+    write_report(params.seeds, params.corpus, params.report.map_words, Path("data"), Path("metrics"), others)
     print(results_table(Path("metrics"), params))
     print("\nthe whole report: data/report/index.html")
 

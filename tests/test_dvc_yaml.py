@@ -50,6 +50,7 @@ KEY_BY_KEY = ("run", "download", "tokenize", "peers")
 """Sections of which stages declare single keys."""
 PACKAGE_DATA = {
     "src/wordlab/catalog.py": "src/wordlab/catalog.yaml",
+    "src/wordlab/html_page.py": "src/wordlab/page.html",
     "src/wordlab/report_page.py": "src/wordlab/report.html",
 }
 

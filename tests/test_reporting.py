@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import pytest
 
 from stages import evaluate, report
 from tests.helpers import CONFIG
+from tests.html_text import Page
 from tests.project import make_project, vectors_of, write_params
 from wordlab import plots
 from wordlab.artifacts import read_manifest
@@ -41,33 +41,6 @@ def run_report(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(sys, "argv", ["report"])
     run_stage(report.main)
     return Path("data/report/index.html").read_text(encoding="utf-8")
-
-
-class Page(HTMLParser):
-    """Text, images and references of a page."""
-
-    VOID = ("meta", "img", "br")
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.text, self.images, self.references, self.open = "", [], [], []
-        self.feed(html)
-        assert not self.open, f"never closed: {self.open}"
-        self.text = re.sub(r"\s+", " ", self.text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
-        if tag == "img":
-            self.images.append(values["alt"])
-        self.references += [value for key, value in attrs if key in ("src", "href") and value]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data + " "
 
 
 def test_numbers_wear_their_unit() -> None:
@@ -148,6 +121,9 @@ def test_the_page_says_everything_and_fetches_nothing(tmp_path: Path, monkeypatc
         "raw words/s 2.20 M 2.10 M to 2.30 M",
         "peak memory 302 MiB 301 MiB to 303 MiB",
         "model.window 5",
+        "tokenize.sentencepiece.vocab size 16000",
+        "encode.shard tokens 16777216",
+        "download.evaluation sets google-analogies, wordsim353, men, rare-words, rg65",
         "vocabulary 13 words",
         "words are compared in upper case",
         "git revision abc1234",

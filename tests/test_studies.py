@@ -12,16 +12,19 @@ import pytest
 import yaml
 
 from tests.experiments import make_results
+from tests.html_text import Page
 from tests.project import write_params
 from wordlab import cli, study_command
 from wordlab.artifacts import write_json
 from wordlab.comparison import compare
+from wordlab.comparison_text import notes
 from wordlab.errors import ArtifactError, ConfigError
 from wordlab.experiments import Experiment, load_experiment
 from wordlab.result_sources import folder_source
 from wordlab.study import Study, level_name, load_study
-from wordlab.study_page import as_markdown, as_text
-from wordlab.study_plot import study_figure
+from wordlab.study_html import as_html
+from wordlab.study_page import AS_THEY_WERE, as_markdown, as_text, described, found_lines
+from wordlab.study_plot import save_figure, study_figure
 from wordlab.study_results import StudyResult, collect, read_result, result_path, write_result
 from wordlab.study_run import command, require_its_parameters, run_arm
 
@@ -306,6 +309,27 @@ def test_the_pages_here_are_what_their_files_give(monkeypatch: pytest.MonkeyPatc
         wanted = as_markdown(read_result(Path(f"studies/results/{name}.json")), Path(f"studies/{name}.yaml"), figure)
         assert Path(f"docs/studies/{name}.md").read_text(encoding="utf-8") == wanted, f"wordlab study show {name}"
         assert figure.is_file()
+
+
+def test_the_page_in_html_is_one_file_with_everything(project: Path, result: StudyResult) -> None:
+    save_figure(result, project / "toy.svg")
+    html = as_html(result, (project / "toy.svg").read_bytes())
+    page = Page(html)
+    assert page.images == ["Scores of all arms, with their 95 % intervals"]
+    assert all(reference.startswith("data:image/svg+xml;base64,") for reference in page.references)
+    assert "url(" not in html and "@import" not in html and "<script" not in html and "width=device-width" in html
+    for line in (*found_lines(result), *described(result), *notes(result.comparison), AS_THEY_WERE):
+        assert line in page.text, line
+    for text in ("experiment toy-hs-window5-", "objective hs", "where", "cpu, 2 threads", "seed 3"):
+        assert text in page.text, text
+    (value,) = {result.arms[1].scores["men"][3]}
+    assert f"{value:.4f}" in page.text
+
+
+def test_names_of_arms_are_no_markup(project: Path, result: StudyResult) -> None:
+    spoiled = replace(result, name="<script>alert(1)</script>", remarks=("<b>&",))
+    html = as_html(spoiled, b"<svg/>")
+    assert "<script" not in html and "<b>&<" not in html and "&lt;script&gt;" in html
 
 
 def test_arms_that_were_not_run_are_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,8 @@ run.
 
 from __future__ import annotations
 
-import base64
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
@@ -21,6 +20,7 @@ from wordlab import plots
 from wordlab.artifacts import output_folder, write_json, write_manifest
 from wordlab.embeddings import Embeddings, unit_rows
 from wordlab.errors import ArtifactError
+from wordlab.html_page import definitions, flat, inline, nothing, row, table, whole_page
 from wordlab.reporting import (
     capitalized,
     format_mean,
@@ -47,10 +47,18 @@ HEADLINE_SCORES = 3
 """Scores shown in large figures at the top: the first one of each of so many sets."""
 
 
-def write_report(seeds: Sequence[int], corpus: str, map_words: int, data: Path, metrics: Path) -> None:
+def write_report(
+    seeds: Sequence[int],
+    corpus: str,
+    map_words: int,
+    data: Path,
+    metrics: Path,
+    others: Mapping[str, Any] | None = None,
+) -> None:
     """Write metrics/summary.json and data/report/ from the results of `seeds`.
 
     map_words: words in the 2-D map, the most frequent ones of the first seed's model.
+    others: sections of params.yaml that the results themselves do not hold, to be shown with those that they do.
     Raises ArtifactError if a seed's results are missing, stale, or not comparable with the first one's.
     """
     results = load_results(seeds, metrics)
@@ -62,7 +70,7 @@ def write_report(seeds: Sequence[int], corpus: str, map_words: int, data: Path, 
             for kind, content in files.items():
                 (building / f"{name}.{kind}").write_bytes(content)
         (building / "results.md").write_text(markdown_table(results, runs, corpus), encoding="utf-8")
-        (building / "index.html").write_text(page(results, runs, corpus, figures), encoding="utf-8")
+        (building / "index.html").write_text(page(results, runs, corpus, figures, others or {}), encoding="utf-8")
         write_json(metrics / "summary.json", summarize(results))
         write_manifest(building, "report", {"seeds": list(seeds)})
 
@@ -110,26 +118,32 @@ def page(
     runs: Sequence[Mapping[str, Any]],
     corpus: str,
     figures: Mapping[str, Mapping[str, bytes]],
+    others: Mapping[str, Any],
 ) -> str:
-    """The page as HTML."""
+    """The page as HTML. others: as of `write_report`."""
     first = results[0]
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=escape(f"{first['arch']} on {corpus}"),
-        headline=escape(headline(results, corpus)),
+    main = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         tiles=_tiles(results, runs),
         results=_results_table(results),
         seeds_note=_seeds_note(len(results)),
-        scores_figure=_inline(figures, "scores", "Scores with their spread over seeds"),
-        sections="".join(_section_table(results, name) for name in first["sections"]) or _nothing("No analogy set."),
-        loss_figure=_inline(figures, "loss", "Training loss over tokens"),
-        map_figure=_inline(figures, "map", "The most frequent words on a plane"),
+        scores_figure=_figure(figures, "scores", "Scores with their spread over seeds"),
+        sections="".join(_section_table(results, name) for name in first["sections"]) or nothing("No analogy set."),
+        loss_figure=_figure(figures, "loss", "Training loss over tokens"),
+        map_figure=_figure(figures, "map", "The most frequent words on a plane"),
         map_seed=first["seed"],
         neighbors=_neighbors(first),
         speed=_speed_table(runs),
-        configuration=_definitions({**_flat(first["config"]), "vocabulary": f"{first['num_words']:,} words"}),
-        evaluator=_definitions(first["evaluator"] | first.get("sentence_evaluator", {})),
-        provenance=_definitions({**_provenance(runs), **_flat({"fingerprint": first["fingerprints"]})}),
+        configuration=definitions(_configuration(first, others)),
+        evaluator=definitions(first["evaluator"] | first.get("sentence_evaluator", {})),
+        provenance=definitions({**_provenance(runs), **flat({"fingerprint": first["fingerprints"]})}),
     )
+    return whole_page(f"{first['arch']} on {corpus}", headline(results, corpus), main)
+
+
+def _configuration(first: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, str]:
+    """Every parameter by its name with dots; what the results hold counts more than params.yaml."""
+    values = dict(sorted((flat(others) | flat(first["config"])).items()))
+    return {**values, "vocabulary": f"{first['num_words']:,} words"}
 
 
 def _tiles(results: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]]) -> str:
@@ -161,12 +175,14 @@ def _seeds_note(count: int) -> str:
 
 def _results_table(results: Sequence[Mapping[str, Any]]) -> str:
     lines = []
-    for row in score_rows(results):
-        if row.note:
-            lines.append(f'<tr><td>{escape(row.label)}</td><td colspan="3" class="note">{escape(row.note)}</td></tr>')
+    for score in score_rows(results):
+        if score.note:
+            lines.append(
+                f'<tr><td>{escape(score.label)}</td><td colspan="3" class="note">{escape(score.note)}</td></tr>'
+            )
         else:
-            lines.append(_row([row.label, row.mean, row.interval, row.coverage]))
-    return _table(["score", "mean ± sd", "95 % interval", "coverage"], lines)
+            lines.append(row([score.label, score.mean, score.interval, score.coverage]))
+    return table(["score", "mean ± sd", "95 % interval", "coverage"], lines)
 
 
 def _section_table(results: Sequence[Mapping[str, Any]], name: str) -> str:
@@ -179,9 +195,8 @@ def _section_table(results: Sequence[Mapping[str, Any]], name: str) -> str:
         bar = f'<i class="bar" style="width:{add.mean or 0:.1f}%"></i>'
         coverage = f"{asked['coverage']:.1f} %"
         cells = [f"{escape(section)}{bar}", format_mean(add, "percent"), format_mean(mul, "percent"), coverage]
-        lines.append(_row(cells, raw={0}, total=section in ("semantic", "syntactic", "total")))
-    table = _table(["section", "3CosAdd", "3CosMul", "coverage"], lines)
-    return f"<h3>{escape(label_of(name))}</h3>{table}"
+        lines.append(row(cells, raw={0}, total=section in ("semantic", "syntactic", "total")))
+    return f"<h3>{escape(label_of(name))}</h3>{table(['section', '3CosAdd', '3CosMul', 'coverage'], lines)}"
 
 
 def _neighbors(result: Mapping[str, Any]) -> str:
@@ -192,12 +207,12 @@ def _neighbors(result: Mapping[str, Any]) -> str:
         else:
             words = " ".join(f"<span>{escape(near)} <small>{cosine:.2f}</small></span>" for near, cosine in nearest)
         lines.append(f"<dt>{escape(word)}</dt><dd>{words}</dd>")
-    return f'<dl class="neighbors">{"".join(lines)}</dl>' if lines else _nothing("No word is listed.")
+    return f'<dl class="neighbors">{"".join(lines)}</dl>' if lines else nothing("No word is listed.")
 
 
 def _speed_table(runs: Sequence[Mapping[str, Any]]) -> str:
     if not runs:
-        return _nothing(f"{capitalized(speed_line(runs))}.")
+        return nothing(f"{capitalized(speed_line(runs))}.")
     names = ("raw words/s", "seconds", "CPU seconds", "peak memory")
     scales = ((1e6, "{:.2f} M"), (1, "{:,.1f}"), (1, "{:,.1f}"), (2**20, "{:,.0f} MiB"))
     lines = []
@@ -206,54 +221,16 @@ def _speed_table(runs: Sequence[Mapping[str, Any]]) -> str:
         texts = (
             [form.format(value) for value in (statistics.fmean(values), min(values), max(values))] if values else ["–"]
         )
-        lines.append(_row([name, texts[0], " to ".join(texts[1:]) if len(values) > 1 else ""]))
-    return _table(["training a seed", "mean", "range"], lines)
+        lines.append(row([name, texts[0], " to ".join(texts[1:]) if len(values) > 1 else ""]))
+    return table(["training a seed", "mean", "range"], lines)
 
 
 def _provenance(runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """What differs from machine to machine: all values found, over the seeds."""
-    flat = [_flat({key: value for key, value in run.items() if key not in MEASURED}) for run in runs]
-    keys = dict.fromkeys(key for run in flat for key in run)
-    return {key: ", ".join(dict.fromkeys(run[key] for run in flat if key in run)) for key in keys}
+    told = [flat({key: value for key, value in run.items() if key not in MEASURED}) for run in runs]
+    keys = dict.fromkeys(key for run in told for key in run)
+    return {key: ", ".join(dict.fromkeys(run[key] for run in told if key in run)) for key in keys}
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """{"a": {"b": 1}} -> {"a.b": "1"}"""
-    flat: dict[str, str] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return flat
-
-
-def _inline(figures: Mapping[str, Mapping[str, bytes]], name: str, description: str) -> str:
-    """A figure as an image inside the page. As an <img>, its ids and styles cannot clash with another figure's."""
-    if name not in figures:
-        return _nothing("Nothing was recorded.")
-    svg = base64.b64encode(figures[name]["svg"]).decode()
-    return f'<img alt="{escape(description)}" src="data:image/svg+xml;base64,{svg}">'
-
-
-def _definitions(items: Mapping[str, str]) -> str:
-    lines = [_row([key.replace("_", " "), value]) for key, value in items.items()]
-    return f'<table class="definitions">{"".join(lines)}</table>' if lines else _nothing("Nothing was recorded.")
-
-
-def _table(names: Sequence[str], lines: Iterable[str]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    wide = ' class="wide"' if len(names) > 3 else ""  # on a phone, its rows become two lines
-    return (
-        f'<div class="scroll"><table{wide}><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
-    )
-
-
-def _row(cells: Sequence[str], raw: Iterable[int] = (), total: bool = False) -> str:
-    """A line of a table; the cells numbered in `raw` are HTML already."""
-    texts = [text if number in raw else escape(text) for number, text in enumerate(cells)]
-    return f"<tr{' class=total' if total else ''}>{''.join(f'<td>{text}</td>' for text in texts)}</tr>"
-
-
-def _nothing(sentence: str) -> str:
-    return f'<p class="note">{escape(sentence)}</p>'
+def _figure(figures: Mapping[str, Mapping[str, bytes]], name: str, description: str) -> str:
+    return inline(figures[name]["svg"], description) if name in figures else nothing("Nothing was recorded.")

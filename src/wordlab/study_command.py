@@ -8,6 +8,7 @@ from pathlib import Path
 from wordlab.artifacts import write_atomic
 from wordlab.stage import say
 from wordlab.study import load_study, plain
+from wordlab.study_html import as_html
 from wordlab.study_page import PAGES, as_markdown, as_text
 from wordlab.study_results import collect, read_result, result_path, write_result
 from wordlab.study_run import finished, open_arms, run_missing
@@ -42,7 +43,8 @@ def show(path: Path, plot: Path | None) -> None:
     print(as_text(result), end="")
     save_figure(result, figure)
     write_atomic(page, as_markdown(result, path, figure).encode())
-    say(f"{page}, {figure}: the page and its figure")
+    write_atomic(page.with_suffix(".html"), as_html(result, figure.read_bytes()).encode())
+    say(f"{page}, {figure}: the page and its figure; {page.with_suffix('.html')}: all of it in one file")
     if plot:
         save_figure(result, plot)
         say(f"{plot}: the figure")

@@ -17,6 +17,14 @@ from wordlab.yaml_file import shown
 PAGES = Path("docs/studies")
 SPEED = {"raw_words_per_second": "M raw words/s", "seconds": "s a seed"}
 PER_MILLION = 1e-6
+MEANS = (
+    "Mean ± sd over the seeds, with the 95 % interval of the mean. The arm with the best mean has had good luck as "
+    "well as, perhaps, good parameters."
+)
+AS_THEY_WERE = (
+    "Speeds are of the trainings as they were, on a machine that may have done other things at the time: no benchmark, "
+    "and no ground to call an arm faster."
+)
 
 
 def as_markdown(result: StudyResult, study: Path, figure: Path) -> str:
@@ -53,18 +61,13 @@ def _blocks(result: StudyResult, markdown: bool) -> Iterator[str]:
         return one.as_markdown() if markdown else one.as_text()
 
     yield from heading("Found")
-    for line in (*_extremes(result), *_sentences(result)):
-        yield f"- {line}"
+    yield from (f"- {line}" for line in found_lines(result))
     yield from heading("Scores")
     yield from table(scores_table(result))
     yield ""
-    yield from _wrapped(
-        "Mean ± sd over the seeds, with the 95 % interval of the mean. The arm with the best mean has had good luck "
-        "as well as, perhaps, good parameters.",
-        markdown,
-    )
+    yield from _wrapped(f"{MEANS} {AS_THEY_WERE}", markdown)
     yield from heading("What was run")
-    yield from (f"- {line}" for line in _described(result))
+    yield from (f"- {line}" for line in described(result))
     yield ""
     yield from table(arms_table(result))
     yield from heading(f"Against {result.definition.base}")
@@ -80,6 +83,12 @@ def _blocks(result: StudyResult, markdown: bool) -> Iterator[str]:
 def _wrapped(text: str, markdown: bool) -> list[str]:
     """A paragraph; a terminal gets a line a sentence."""
     return [text] if markdown else [line.strip() for line in text.replace(". ", ".\n").splitlines()]
+
+
+def found_lines(result: StudyResult) -> Iterator[str]:
+    """What was found, a sentence each."""
+    yield from _extremes(result)
+    yield from _sentences(result)
 
 
 def _extremes(result: StudyResult) -> Iterator[str]:
@@ -134,10 +143,10 @@ def arm_speed(arm: ArmResult, key: str) -> str:
 
 def arms_table(result: StudyResult) -> Table:
     """What differs between the arms, how much of the sets they were asked, and their names as DVC experiments."""
-    keys = [key for key in _keys(result) if len({_value(arm, key) for arm in result.arms}) > 1]
+    keys = [key for key in _keys(result) if len({study_value(arm, key) for arm in result.arms}) > 1]
     covered = [f"{label_of(score)}, coverage" for score in result.units]
     rows = [
-        (arm.name, *(_value(arm, key) for key in keys), *(_coverage(arm, s) for s in result.units), arm.experiment)
+        (arm.name, *(study_value(arm, key) for key in keys), *(_coverage(arm, s) for s in result.units), arm.experiment)
         for arm in result.arms
     ]
     return Table(("arm", *keys, *covered, "experiment"), tuple(rows))
@@ -152,7 +161,8 @@ def _keys(result: StudyResult) -> list[str]:
     return list(dict.fromkeys(key for arm in result.arms for key in arm.settings))
 
 
-def _value(arm: ArmResult, key: str) -> str:
+def study_value(arm: ArmResult, key: str) -> str:
+    """One setting of an arm."""
     return _plain(arm.settings[key]) if key in arm.settings else NONE
 
 
@@ -160,14 +170,14 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else shown(value)
 
 
-def _described(result: StudyResult) -> Iterator[str]:
+def described(result: StudyResult) -> Iterator[str]:
     """What all arms have in common."""
     seeds = result.definition.seeds
     yield f"{len(result.arms)} arms, {len(seeds)} seeds each: {', '.join(map(str, seeds))}"
     corpora = dict.fromkeys(arm.corpus for arm in result.arms)
     yield f"corpus: {', '.join(corpora)}"
     for key in _keys(result):
-        values = {_value(arm, key) for arm in result.arms}
+        values = {study_value(arm, key) for arm in result.arms}
         if len(values) == 1:
             yield f"{key}: {values.pop()}"
     yield "all other parameters: params.yaml, as it was committed when the arms were run"
