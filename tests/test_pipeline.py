@@ -324,9 +324,12 @@ def test_an_experiment_is_compared_with_the_last_commit(project: Project) -> Non
     assert "model.arch" in params and "skipgram" in params and "cbow" in params
     metrics = json.loads(project.dvc("metrics", "diff", "--json", "--targets", "metrics/summary.json"))
     assert metrics["metrics/summary.json"]["wordsim353.mean"]["diff"] != 0
-    plots = project.dvc("plots", "diff", "base")
-    assert (project.root / "dvc_plots/index.html").is_file(), plots
-    shutil.rmtree(project.root / "dvc_plots")
+    for command, revisions in ((["show"], ["workspace"]), (["diff", "base"], ["workspace", "base"])):
+        told = project.dvc("plots", *command)
+        page = (project.root / "dvc_plots/index.html").read_text(encoding="utf-8")
+        assert "training loss, seed 1" in page and "training loss, seed 2" in page, told
+        assert all(f'"{revision}"' in page for revision in revisions), command
+        shutil.rmtree(project.root / "dvc_plots")
     rows = shown_experiments(project)
     assert rows["cbow"]["model.arch"] == "cbow" and rows["cbow"]["wordsim353.mean"]
 
