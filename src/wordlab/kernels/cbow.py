@@ -22,9 +22,9 @@ from wordlab.kernels.blocks import (
     transpose_hidden,
     wrong,
 )
+from wordlab.kernels.cbow_tree import cbow_tree_pairs
 from wordlab.kernels.layout import BAND
 from wordlab.kernels.simd import LANES, fma, lane_sum, load, peek, poke, splat, store, where_at_least
-from wordlab.kernels.tree import cbow_tree_pairs
 
 
 @inner

@@ -17,6 +17,8 @@ from wordlab.kernels.simd import AVX512, LANES
 
 BAND, DENSE = 6, 8 if AVX512 else 4
 """Rows of a tile: 6 targets and a window of 5 need just 16 columns; noise words come in multiples of DENSE."""
+TREE_TILE = 8
+"""Nodes of a tree that are computed over the same columns; a multiple of DENSE on every CPU."""
 CUT, DROP, PAD = 0, 1, 2
 SKIPGRAM, CBOW = 0, 1
 
@@ -133,9 +135,18 @@ class Scratch(NamedTuple):
     """int32 array: of all decisions, where the node stands among the block's nodes."""
     slot: Any
     """int32 array (V,), hierarchical softmax: where a node stands among the block's nodes; -1 where it does not."""
-    node_low: Any
-    node_high: Any
-    """int32 arrays (N,): first and last column that a node is wanted in."""
+    met_node: Any
+    met_low: Any
+    met_high: Any
+    """int32 arrays (N,): nodes in the order they are met in, and the first and last column that each is wanted in."""
+    want_low: Any
+    want_high: Any
+    """int32 arrays (C,): first and last column that a context row's path is wanted in."""
+    begin: Any
+    """int32 array (4L,): where the nodes that are sorted alike begin."""
+    tile_low: Any
+    tile_high: Any
+    """int32 arrays (N / TREE_TILE,): first and last column that any node of a tile is wanted in."""
     context_id: Any
     """int32 array (C,); -1 outside the segment."""
     noise_id: Any
@@ -180,4 +191,4 @@ def sizes(window: int, block_tokens: int, outputs: int, dim: int) -> Sizes:
     band = round_up(BAND + 2 * window, LANES)
     ends = context + band + BAND, 2 * window + round_up(block_tokens, LANES) + BAND, 2 * (window + LANES) + block_tokens
     columns = round_up(max(ends), LANES)
-    return Sizes(targets, context, round_up(outputs, DENSE), columns, round_up(dim, LANES))
+    return Sizes(targets, context, round_up(outputs, TREE_TILE), columns, round_up(dim, LANES))

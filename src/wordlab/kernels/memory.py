@@ -8,7 +8,7 @@ import numpy as np
 
 from wordlab.config import ModelConfig, TrainConfig
 from wordlab.huffman import Paths
-from wordlab.kernels.layout import DENSE, Scratch, Sizes, round_up, sizes
+from wordlab.kernels.layout import DENSE, TREE_TILE, Scratch, Sizes, round_up, sizes
 from wordlab.kernels.sentence_plan import LONGEST_SENTENCE, Bags, Pieces, Plan
 from wordlab.kernels.simd import LANES
 from wordlab.kernels.softmax import CHUNK, Shared
@@ -71,8 +71,14 @@ class Memory:
             context_rows=size.context,
             path_slot=np.zeros(decisions, np.int32),
             slot=np.full(nodes, -1, np.int32),
-            node_low=np.zeros(size.noise if nodes else 0, np.int32),
-            node_high=np.zeros(size.noise if nodes else 0, np.int32),
+            met_node=np.zeros(size.noise if nodes else 0, np.int32),
+            met_low=np.zeros(size.noise if nodes else 0, np.int32),
+            met_high=np.zeros(size.noise if nodes else 0, np.int32),
+            want_low=np.zeros(size.context, np.int32),
+            want_high=np.zeros(size.context, np.int32),
+            begin=np.zeros(4 * size.columns, np.int32),
+            tile_low=np.zeros(size.noise // TREE_TILE, np.int32),
+            tile_high=np.zeros(size.noise // TREE_TILE, np.int32),
             context_id=np.zeros(size.context, np.int32),
             noise_id=np.zeros(size.noise, np.int32),
             **{name: array.ctypes.data for name, array in self.arrays.items()},
@@ -186,7 +192,7 @@ def block_sizes(model: ModelConfig, train: TrainConfig, vocab_size: int, longest
     targets = block_tokens(model, train)
     words = targets + (2 * model.window if model.arch == "skipgram" else 0)
     nodes = min(max(vocab_size - 1, 1), words * longest_path)
-    outputs = nodes + 2 * DENSE if model.objective == "hs" else getattr(train.block_negatives, model.arch)
+    outputs = nodes + 2 * TREE_TILE if model.objective == "hs" else getattr(train.block_negatives, model.arch)
     return sizes(model.window, targets, outputs, model.dim)
 
 
