@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import importlib.metadata
 import json
 import math
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from tests.html_text import Page
 from tests.toy_pipeline import make_pipeline
 from wordlab.artifacts import read_json, read_manifest
 from wordlab.config import Params, PeerRates, load_params
@@ -30,6 +32,7 @@ from wordlab.peers.job import Job
 from wordlab.peers.programs import SEEDS, find_binary, require_able, version_of
 from wordlab.peers.training_peer import train_peer
 from wordlab.peers.versus import compare_with, speed_ratio, write_versus
+from wordlab.stage import run_stage
 from wordlab.training import TrainingData, save_model, train_model
 
 ROOT = Path(__file__).parents[1]
@@ -326,6 +329,11 @@ def test_differences_are_ours_less_theirs_with_intervals(project: Path) -> None:
     assert "train.lr.skipgram: 0.025 → 0.08" in page and "absent" not in page
     assert "paired by seed, 2 seeds" in page and "times as many words per CPU second" in page
     assert (data / "versus/gensim/differences.svg").stat().st_size > 0
+    html = (data / "versus/gensim/index.html").read_text(encoding="utf-8")
+    shown = Page(html)
+    assert all(reference.startswith("data:image/svg+xml;base64,") for reference in shown.references)
+    for text in ("times as many words per CPU second", "train.lr.skipgram 0.025", "gensim ran on 1 thread", "men"):
+        assert text in shown.text or text in html, text
     speed = told["speed"]
     assert speed["ratio_low"] <= speed["ratio"] <= speed["ratio_high"]
     assert speed["ours"]["raw_words_per_cpu_second"] == 1500
@@ -349,6 +357,39 @@ def test_models_of_other_seeds_are_not_compared(project: Path) -> None:
     train_peer("gensim", 1, params, data)
     with pytest.raises(ArtifactError, match=r"peers/gensim/metrics has results of the seeds \[1\], not \[1, 2\]"):
         compare_with("gensim", params.seeds, data, Path("metrics"))
+
+
+# ---- the stages
+
+
+@pytest.mark.parametrize(
+    ("stage", "arguments", "told"),
+    [
+        ("peers", ["--program", "gensim", "--seed", "-1"], "--seed is -1, but other programs take 0 to 2^31 - 1"),
+        ("peers", ["--program", "gensim", "--seed", "1"], "peers.programs does not list gensim. Add it, then run: dvc"),
+        (
+            "versus",
+            ["--program", "gensim"],
+            "gensim has no results: there is no data/peers/gensim/metrics/seed-N.json.",
+        ),
+    ],
+)
+def test_stages_say_what_is_wrong_in_one_message(
+    project: Path, stage: str, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (project / "params.yaml").read_text().replace("programs: [gensim, fasttext, word2vec]", "programs: []")
+    (project / "params.yaml").write_text(text)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(sys, "argv", [stage, *arguments])
+        run_stage(importlib.import_module(f"stages.{stage}").main)
+    assert told in capsys.readouterr().err
+
+
+def test_other_vectors_than_input_are_refused(project: Path) -> None:
+    params = load_params()
+    sums = dataclasses.replace(params, evaluate=dataclasses.replace(params.evaluate, vectors="input+output"))
+    with pytest.raises(ConfigError, match=r"evaluate.vectors is input.output, but other programs leave input"):
+        train_peer("gensim", 1, sums, Path("data"))
 
 
 # ---- in DVC

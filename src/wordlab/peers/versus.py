@@ -1,7 +1,7 @@
 """Ours against another program: scores seed by seed, speed, and both with intervals.
 
     metrics/peers/PROGRAM.json    means, differences (ours - theirs) with 95 % intervals and corrected p, speed
-    data/versus/PROGRAM/          a page in Markdown and a figure
+    data/versus/PROGRAM/          a page in Markdown, the same in one HTML file, and a figure
 
 Both sides have the seeds of params.yaml, and are compared as `wordlab compare` compares experiments. Speed is in words
 per CPU second, since the two need not have had as many threads: with r_i the ratio of both for seed i, the geometric
@@ -19,14 +19,12 @@ from typing import Any
 from wordlab.artifacts import output_folder, write_json, write_manifest
 from wordlab.comparison import Comparison, compare
 from wordlab.comparison_plot import save_figure
-from wordlab.comparison_text import as_markdown
 from wordlab.config import Params
 from wordlab.differences import paired_difference
 from wordlab.errors import ArtifactError
 from wordlab.evaluation import rounded
 from wordlab.experiments import Experiment, load_experiment
-from wordlab.peers.programs import SEEDS
-from wordlab.reporting import speed_line
+from wordlab.peers.versus_page import SpeedRatio, as_html, as_page
 from wordlab.result_sources import FolderSource
 from wordlab.statistics import spread
 
@@ -45,16 +43,6 @@ class PeerSource(FolderSource):
         return self.params.read_bytes() if path == "params.yaml" else super().read(path)
 
 
-@dataclass(frozen=True)
-class SpeedRatio:
-    """Words per CPU second of ours, divided by theirs."""
-
-    ratio: float
-    low: float | None
-    high: float | None
-    """Ends of the 95 % interval over the seeds; None with fewer than two."""
-
-
 def write_versus(program: str, params: Params, data: Path, metrics: Path) -> None:
     """Compare and write. Raises ArtifactError where a side lacks results, or has others than those of the seeds."""
     found = compare_with(program, params.seeds, data, metrics)
@@ -62,8 +50,10 @@ def write_versus(program: str, params: Params, data: Path, metrics: Path) -> Non
     ratio = speed_ratio(_speeds(ours), _speeds(theirs))
     write_json(metrics / "peers" / f"{program}.json", as_metrics(found, ratio))
     with output_folder(data / "versus" / program) as building:
-        (building / "index.md").write_text(page(found, program, ratio), encoding="utf-8")
         save_figure(found, building / "differences.svg")
+        figure = (building / "differences.svg").read_bytes()
+        (building / "index.md").write_text(as_page(found, program, ratio), encoding="utf-8")
+        (building / "index.html").write_text(as_html(found, program, ratio, figure), encoding="utf-8")
         write_manifest(building, "versus", {"program": program, "seeds": list(params.seeds)})
 
 
@@ -135,30 +125,3 @@ def _rounded(tree: Mapping[str, Any]) -> dict[str, Any]:
         return _rounded(value) if isinstance(value, dict) else rounded(value) if isinstance(value, float) else value
 
     return {key: plain(value) for key, value in tree.items()}
-
-
-def page(found: Comparison, program: str, ratio: SpeedRatio | None) -> str:
-    """The page in Markdown."""
-    theirs, ours = found.experiments
-    engine = next(iter(theirs.runs.values()), {}).get("engine", program)
-    lines = [f"# wordlab and {engine}", "", "Made by stage `versus`. Both were trained on the same encoded corpus and "]
-    lines[-1] += f"scored by the same evaluator; differences are ours − {program}'s."
-    lines += ["", "- Each has its own learning rate and ours its blocks and damping: better tuned, a side may gain."]
-    lines += [f"- A seed is, to {program}: {SEEDS[program]}. To ours: all random choices, and the same bits each time."]
-    threads = theirs.first["config"]["program"]["threads"]
-    racing = "which race, so that none of its runs can be repeated to the bit" if threads > 1 else "which cannot race"
-    lines += [f"- {program} ran on {threads} thread{'s' if threads > 1 else ''}, {racing}."]
-    lines += ["", as_markdown(found).rstrip(), "", "![Differences with 95 % intervals](differences.svg)"]
-    return "\n".join([*lines, "", "## Speed", "", *_speed_lines(ours, theirs, ratio)]) + "\n"
-
-
-def _speed_lines(ours: Experiment, theirs: Experiment, ratio: SpeedRatio | None) -> list[str]:
-    lines = [f"- {side.label}: {speed_line(list(side.runs.values()))}" for side in (ours, theirs)]
-    if ratio:
-        interval = "" if ratio.low is None else f" (95 % interval {ratio.low:.2f} to {ratio.high:.2f})"
-        lines.append(f"- Ours reads {ratio.ratio:.2f}{interval} times as many words per CPU second.")
-    return [
-        *lines,
-        "- These are the runs as they were, whatever else the machine did, one after the other: no benchmark. "
-        "`make bench` interleaves.",
-    ]
