@@ -180,6 +180,21 @@ def test_sentences_are_scored_beside_words(
     assert "msr_sentence_completion" in capsys.readouterr().err
 
 
+def test_a_model_without_output_vectors_completes_no_sentences(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other programs leave such models; pairs of sentences need none."""
+    with_sentences(project)
+    folder = project / "data" / "train" / "seed-1"
+    content = read_manifest(folder, "train")
+    (folder / "output_vectors.npy").unlink()
+    (folder / "manifest.json").unlink()
+    write_manifest(folder, "train", {key: content[key] for key in ("seed", "config", "vocabulary", "encode", "engine")})
+    run(1, monkeypatch)
+    results = json.loads((project / "metrics" / "seed-1.json").read_text())
+    assert results["absent"]["msr-sentence-completion"].startswith("the model has no output vectors")
+    assert "msr_sentence_completion" not in results["scores"]
+    assert results["scores"]["stsbenchmark_test_sif"]["answered"] == 3
+
+
 def test_sentences_need_the_vocabulary_of_the_model(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
