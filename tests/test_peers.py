@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from wordlab.config import Params, PeerRates, load_params
 from wordlab.embeddings import Embeddings
 from wordlab.errors import ArtifactError, ConfigError, PeerError
 from wordlab.evaluation_run import evaluate_model
-from wordlab.peers import running, training_peer, worker
+from wordlab.peers import fasttext_program, running, training_peer, worker
 from wordlab.peers.job import Job
 from wordlab.peers.programs import SEEDS, find_binary, require_able, version_of
 from wordlab.peers.training_peer import train_peer
@@ -173,6 +174,21 @@ def test_the_real_word2vec_is_trained(project: Path) -> None:
     train_peer("word2vec", 2, params, Path("data"))
     assert np.array_equal(first, Embeddings.load("data/peers/word2vec/data/train/seed-2").input_vectors)
     assert np.isfinite(first).all() and np.abs(first).max() > 0
+
+
+def test_fasttext_is_told_what_the_others_are(project: Path) -> None:
+    """Its own meaning of t=0 would leave nothing to train on."""
+    params = load_params()
+    names = {"skipgram": 1, "cbow": 2, "ns": 1, "hs": 2, "softmax": 3}
+    binding = SimpleNamespace(
+        args=SimpleNamespace, model_name=SimpleNamespace(**names), loss_name=SimpleNamespace(**names)
+    )
+    for given, told in ((1e-3, 1e-3), (0.0, 1.0)):
+        sampling = dataclasses.replace(params.vocab, subsample_t=given)
+        job = training_peer._job("fasttext", 5, dataclasses.replace(params, vocab=sampling), Path("data"), project)
+        found = fasttext_program._arguments(binding, job, 1)
+        assert (found.t, found.seed, found.thread, found.lr, found.maxn) == (told, 5, 1, 0.05, 0)
+    assert not [word for word in Embeddings.load("data/train/seed-1").words if word.startswith(found.label)]
 
 
 # ---- the C program and what goes wrong with it

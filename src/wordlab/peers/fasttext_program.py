@@ -17,6 +17,9 @@ from wordlab.machine import peak_memory_bytes
 from wordlab.peers.job import Job, Measured, Train
 from wordlab.vocab import SamplingTables, Vocab
 
+NO_LABEL = "\x01label"
+"""What begins so is no word to fastText but a label, also where it learns none. No tokenizer of ours makes such words."""
+
 
 def prepare(job: Job) -> Train:
     """Read job.text once without training; the returned function trains.
@@ -80,7 +83,8 @@ def _arguments(binding: Any, job: Job, epochs: int) -> Any:
         "dim": model.dim,
         "ws": model.window,
         "neg": model.negatives,
-        "t": job.sampling.subsample_t,
+        "t": job.sampling.subsample_t or 1.0,  # 0, by which others keep every word, is here to keep none
+        "label": NO_LABEL,
         "lr": job.lr,
         "epoch": epochs,
         "minCount": 1,
