@@ -1,11 +1,12 @@
 """Stage download: the corpus and the evaluation sets -> data/download, and data/source, the link to an own corpus."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 from wordlab.artifacts import output_folder, write_manifest
 from wordlab.catalog import Row, find_row, load_catalog
-from wordlab.config import load_params
+from wordlab.config import CorpusFormatConfig, load_params
 from wordlab.fetch import Fetcher, NoLocationWorkedError
 from wordlab.locations import MIRROR_VARIABLE
 from wordlab.own_corpus import describe_own, find_own, link_source, mark_source
@@ -47,8 +48,12 @@ def main() -> None:
 def fetch_corpus(fetcher: Fetcher, row: Row, folder: Path) -> dict[str, Any]:
     """Fetch a catalog corpus into `folder`; what the manifest says of it. Raises DownloadError."""
     location = fetcher.fetch(row, folder / row.name)
-    files = [{"path": row.name, "format": location.format, "size_bytes": location.size_bytes}]
-    return {"name": row.name, "language": row.language, "licence": row.licence, "own": False, "files": files}
+    files = [{"path": row.name, "format": "text", "size_bytes": location.size_bytes}]  # not packed
+    about = {"name": row.name, "language": row.language, "licence": row.licence, "own": False, "files": files}
+    if location.format == "wikiextractor":
+        stored = CorpusFormatConfig(kind="wikiextractor", field="text", encoding="utf-8")
+        about["corpus_format"] = dataclasses.asdict(stored)
+    return about
 
 
 def fetch_evaluation_set(fetcher: Fetcher, row: Row, folder: Path) -> dict[str, str]:

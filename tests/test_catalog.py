@@ -51,6 +51,7 @@ GOOD = {
         {"url": "https://example.org/a.zip", "container": "zip", "member": "a", "format": "text", "sha256": "a" * 64}
     ],
 }
+WHEEL = {"wheel": "a==1", "file": "b", "format": "text", "sha256": "a" * 64}
 SDIST = {"sdist": "a==1", "file": "b", "format": "text", "sha256": "a" * 64}
 
 
@@ -68,7 +69,7 @@ def load(tmp_path: Path, row: object, name: str = "some") -> Row:
 
 def test_the_wanted_corpora_and_evaluation_sets_are_there() -> None:
     corpora = [row.name for row in CATALOG.values() if row.kind == "corpus"]
-    assert corpora == ["enwik8", "text8", "text8-prefix", "ptb"]
+    assert corpora == ["enwik8", "text8", "text8-prefix", "ptb", "kowiki-sample", "kowiki-100"]
     assert {row.name for row in CATALOG.values() if row.kind == "evaluation"} == set(PARSED)
 
 
@@ -163,18 +164,26 @@ def test_a_row_is_read_into_its_fields(tmp_path: Path) -> None:
         (with_location(sha256="abc"), "location 1: 'abc' is no SHA-256 of 64 hexadecimal digits"),
         (with_location(sha256=None), "location 1: sha256 is missing"),
         (with_location(format=None), "location 1: format is missing"),
-        (with_location(format="questions"), "location 1: format 'questions' is none of text"),
-        (with_location(mirror="a"), "location 1: it names 2 of url, mirror, package, sdist, but must name exactly one"),
-        (with_location(url=None), "location 1: it names 0 of url, mirror, package, sdist, but must name exactly one"),
+        (with_location(format="questions"), "location 1: format 'questions' is none of text, wikiextractor"),
+        (
+            with_location(mirror="a"),
+            "location 1: it names 2 of url, mirror, package, sdist, wheel, but must name exactly one",
+        ),
+        (
+            with_location(url=None),
+            "location 1: it names 0 of url, mirror, package, sdist, wheel, but must name exactly one",
+        ),
         (with_location(url="ftp://a/b"), "location 1: 'ftp://a/b' is no http(s) address"),
         (with_location(container="rar"), "location 1: container 'rar' is none of zip, tar, gzip, bzip2, xz, zstd"),
         (with_location(member=None), "location 1: member is missing"),
         (with_location(container="gzip"), "location 1: member is for zip and tar only"),
-        (with_location(file="b"), "location 1: file is for package and sdist only"),
+        (with_location(file="b"), "location 1: file is for package, sdist and wheel only"),
         (with_location(member="../a"), "location 1: '../a' leaves its folder"),
         (with_location(url=None, mirror="/etc/a"), "location 1: '/etc/a' leaves its folder"),
         (with_location(url=None, package="a"), "location 1: file is missing"),
-        (GOOD | {"locations": [SDIST]}, "location 1: archive_sha256 is missing: pip runs build code of it"),
+        (GOOD | {"locations": [SDIST]}, "location 1: archive_sha256 is missing: pip compares it first"),
+        (GOOD | {"locations": [WHEEL]}, "location 1: archive_sha256 is missing: pip compares it first"),
+        (GOOD | {"locations": [WHEEL | {"wheel": "a"}]}, "location 1: 'a' is not name==version"),
         (GOOD | {"locations": [SDIST | {"sdist": "a --pre"}]}, "location 1: 'a --pre' is not name==version"),
     ],
 )

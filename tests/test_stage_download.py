@@ -27,6 +27,7 @@ from wordlab.stage import run_stage
 ROOT = Path(__file__).parents[1]
 TEXT = b"one two three\n"
 PAIRS = b"a\tb\t1\n"
+PAGES = b'<doc id="1" url="u" title="t">\nt\n\none two three.\n</doc>\n'
 
 
 @pytest.fixture
@@ -37,6 +38,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     mirror.mkdir()
     (mirror / "text").write_bytes(TEXT)
     (mirror / "pairs.tsv").write_bytes(PAIRS)
+    (mirror / "pages").write_bytes(PAGES)
 
     def row(kind: str, format: str, content: bytes, file: str) -> dict[str, object]:
         location = {"mirror": file, "format": format, "sha256": hashlib.sha256(content).hexdigest()}
@@ -45,6 +47,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     rows = {
         "small": row("corpus", "text", TEXT, "text"),
+        "pages": row("corpus", "wikiextractor", PAGES, "pages"),
         "gone": row("corpus", "text", TEXT, "nothing"),
         "pairs": row("evaluation", "pairs_tsv", PAIRS, "pairs.tsv"),
         "lost-pairs": row("evaluation", "pairs_tsv", PAIRS + b"c\td\t2\n", "lost"),
@@ -81,6 +84,18 @@ def test_a_corpus_of_the_catalog_is_copied_with_its_evaluation_sets(project: Pat
     assert manifest["evaluation"]["pairs"] == {"path": "evaluation/pairs/pairs.tsv", "format": "pairs_tsv"}
     assert Path("data/download/evaluation/pairs/pairs.tsv").read_bytes() == PAIRS
     assert Path("data/source").read_text() == "small: a row of the catalog, stored in data/download/corpus\n"
+
+
+def test_a_corpus_of_the_catalog_is_read_in_the_format_of_its_row(project: Path) -> None:
+    """The frames of WikiExtractor's pages are no text."""
+    set_params(project, "pages", [])
+    download.main()
+    (file,) = corpus_files()
+    text = open_corpus_text(file.path, recorded_format(), "error", Counter()).read()
+    assert recorded_format().kind == "wikiextractor" and b"one two three." in text and b"<doc" not in text
+    set_params(project, "small", [])
+    download.main()
+    assert "corpus_format" not in read_manifest(Path("data/download/corpus"), "download")["corpus"]
 
 
 def test_what_a_set_needs_is_fetched_with_it(project: Path) -> None:

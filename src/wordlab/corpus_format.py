@@ -24,7 +24,7 @@ from wordlab.table_columns import table_texts
 from wordlab.transcoding import utf8_pieces
 
 TEXT = CorpusFormatConfig(kind="text", field="text", encoding="utf-8")
-"""How every corpus of the catalog is stored."""
+"""How a corpus of the catalog is stored, unless its row names another format."""
 TABLES = ("parquet", "arrow")
 _SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
 _PACKED = (".gz", ".bz2", ".xz", ".zst")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from wordlab.archives import read_content
 from wordlab.artifacts import sha256_file, unwritable_as_error
-from wordlab.catalog import Location, Row
+from wordlab.catalog import FROM_INDEX, Location, Row
 from wordlab.claims import held_alone
 from wordlab.errors import DownloadError
 from wordlab.locations import MIRROR_VARIABLE, check_sha256, fetched_file, mirror_folder
@@ -113,7 +113,9 @@ class Fetcher:
         building = kept.with_name(kept.name + ".tmp")
         digest = hashlib.sha256()
         try:
-            if location.archive_sha256 is not None and location.place != "sdist":  # what pip fetched is checked already
+            if (
+                location.archive_sha256 is not None and location.place not in FROM_INDEX
+            ):  # pip's fetch is checked already
                 check_sha256("archive", location.archive_sha256, sha256_file(path))
             with unwritable_as_error(building), building.open("wb") as file:
                 for chunk in read_content(path, location.container, location.member, location.size_bytes):

