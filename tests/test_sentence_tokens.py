@@ -43,6 +43,17 @@ def test_texts_have_the_words_of_stage_tokenize(tmp_path: Path, tokenizer: str, 
     assert found.words(texts) == read_sentences(folder)
 
 
+@pytest.mark.parametrize("tokenizer", ["words", "whitespace", "sentencepiece"])
+def test_korean_texts_lose_hanja_and_empty_brackets_as_the_corpus_did(tmp_path: Path, tokenizer: str) -> None:
+    """Particles stay with their words: without the normalizer 나라(國家)는 would be three words."""
+    texts = ["나라(國家)는 크다", "그 섬(, )은 작다", "물(水)과 불(火)이 있다"]
+    changes = {"tokenizer": tokenizer, "normalizer": "korean", "sentencepiece": sentencepiece_config(vocab_size=19)}
+    folder = tokenized(tmp_path, "\n".join(texts * 20), **changes)
+    rule = tokenizer, True, folder / MODEL, no_phrases()
+    assert SentenceTokenizer(*rule, "korean").words(texts) == read_sentences(folder)[:3]  # type: ignore[arg-type]
+    assert SentenceTokenizer(*rule).words(texts) != read_sentences(folder)[:3]  # type: ignore[arg-type]
+
+
 def test_texts_have_the_pieces_of_stage_tokenize(tmp_path: Path) -> None:
     pieces = sentencepiece_config(vocab_size=36)
     changes = {"tokenizer": "sentencepiece", "lowercase": True, "sentencepiece": pieces}
@@ -99,3 +110,15 @@ def test_another_vocabulary_than_the_models_is_refused(tmp_path: Path) -> None:
         ArtifactError, match=r"words\.arrow holds vocabulary \w{6}, but .*seed-2 was trained with \w{6}"
     ):
         SentenceTokenizer.of_pipeline(tmp_path, other)
+
+
+@pytest.mark.parametrize("normalizer", ["korean", ""])
+def test_the_normalizer_is_the_one_that_the_models_manifest_names(tmp_path: Path, normalizer: str) -> None:
+    """Manifests of other normalizers, and of models that are older, have none."""
+    model = pipeline(tmp_path)
+    path = model / "manifest.json"
+    if normalizer:
+        path.write_text(path.read_text().replace('"lowercase"', '"normalizer": "korean",\n"lowercase"'))
+    tokenizer = SentenceTokenizer.of_pipeline(tmp_path, model)
+    assert tokenizer.normalizer == normalizer
+    assert tokenizer.words(["new york(國) is"]) == [["new_york", "is"] if normalizer else ["new_york", "國", "is"]]

@@ -94,6 +94,18 @@ def test_models_of_words_alone_give_the_mean_of_their_vectors() -> None:
     assert plain.sentence_vector(["the", "cat"]) == expected(vectors, "the", "cat")
 
 
+def test_a_text_is_normalised_as_the_corpus_was() -> None:
+    """Hanja in brackets goes, and the particle is the word's again."""
+    words = ["나라는", "크다", "나라", "는"]
+    config = {"tokenize": {"tokenizer": "words", "lowercase": True}, "model": {"arch": "skipgram"}}
+    vectors = np.eye(4, dtype=np.float32)
+    plain = Embeddings(words, vectors, config=config).sentence_vector("나라(國家)는 크다")
+    assert plain.tolist() == pytest.approx([0, 1 / 3, 1 / 3, 1 / 3])
+    korean = config | {"tokenize": config["tokenize"] | {"normalizer": "korean"}}
+    found = Embeddings(words, vectors, config=korean).sentence_vector("나라(國家)는 크다")
+    assert found.tolist() == pytest.approx([0.5, 0.5, 0, 0])
+
+
 @pytest.mark.parametrize(
     "tokenizer, why", [("sentencepiece", "of word pieces"), ("kiwi", "of morphemes"), (None, "does not say how")]
 )

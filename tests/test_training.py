@@ -376,6 +376,19 @@ def test_a_saved_model_is_complete_and_can_be_mapped(tmp_path: Path) -> None:
     assert manifest["engine"] == {"name": "cpu", "block_tokens": 16, "batch_tokens": 32}
 
 
+@pytest.mark.parametrize("normalizer", ["plain", "wiki", "korean"])
+def test_a_manifest_names_the_normalizer_where_it_changes_sentences(tmp_path: Path, normalizer: str) -> None:
+    data = write_data(tmp_path, topic_sentences(100))
+    tokenize = replace(PARAMS.tokenize, normalizer=normalizer)
+    params = replace(PARAMS, tokenize=tokenize, model=model_config(dim=6), train=train_config())
+    engine, _ = fit(data, params.model, params.train)
+    save_model(tmp_path / "model", engine, data, params, 1)
+    told = read_manifest(tmp_path / "model", "train")["config"]["tokenize"]
+    assert told == {"tokenizer": "words", "lowercase": True} | (
+        {"normalizer": "korean"} if normalizer == "korean" else {}
+    )
+
+
 def test_equal_runs_write_equal_bytes(tmp_path: Path) -> None:
     data = write_data(tmp_path, topic_sentences(100))
     first = contents(saved(tmp_path / "first/seed-1", data))

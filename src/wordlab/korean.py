@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 _HANJA = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 _SEPARATORS = " \t\u00a0\u3000,;:·ㆍ・/|~.、，；：–—-"
@@ -25,6 +26,11 @@ _NESTED = 3
 """Empty brackets in one another that are seen as such."""
 _BLANK_LETTERS = ("\u3164", "\uffa0")
 """Hangul fillers: letters to Unicode, blanks to who writes them."""
+
+
+def korean_texts(texts: Sequence[str]) -> list[str]:
+    """Each text as `korean_text` leaves it, nothing counted: sentences that a model of such a corpus is asked about."""
+    return [korean_text(text, Counter()) for text in texts]
 
 
 def korean_text(text: str, dropped: Counter[str]) -> str:

@@ -1,4 +1,4 @@
-"""Sentences to the words that a model knows, in the way its corpus came to them: tokenizer, lower case, phrases.
+"""Sentences to the words that a model knows, as its corpus came to them: normalizer, tokenizer, lower case, phrases.
 
 The parameters are those of stage `tokenize`, as the model's manifest has them; a sentencepiece model is the one that
 stage trained, phrases are those that stage `vocab` found. A sentence of an evaluation set is one sentence here,
@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from wordlab.artifacts import read_manifest
 from wordlab.errors import ArtifactError
+from wordlab.korean import korean_texts
 from wordlab.morphemes import morphemes
 from wordlab.phrases import Phrases, join_phrases, no_phrases, pair_tables
 from wordlab.pieces import MODEL, load_pieces
@@ -37,6 +38,8 @@ class SentenceTokenizer:
     pieces: Path
     """The sentencepiece model; read with tokenizer `sentencepiece` alone."""
     phrases: Phrases
+    normalizer: str = ""
+    """`korean` where the corpus went through it; empty otherwise."""
 
     @classmethod
     def of_pipeline(cls, data: Path, model: Path) -> SentenceTokenizer:
@@ -59,10 +62,13 @@ class SentenceTokenizer:
             )
         _, phrases = vocabulary_sources(words)
         loaded = Phrases.load(words.with_name("phrases.arrow"), phrases) if phrases else no_phrases()
-        return cls(config["tokenizer"], config["lowercase"], data / "tokenize" / MODEL, loaded)
+        pieces, normalizer = data / "tokenize" / MODEL, config.get("normalizer", "")
+        return cls(config["tokenizer"], config["lowercase"], pieces, loaded, normalizer)
 
     def words(self, texts: Sequence[str]) -> list[list[str]]:
         """The words of each text, known to the model or not, phrases joined."""
+        if self.normalizer == "korean":
+            texts = korean_texts(texts)
         if self.tokenizer == "sentencepiece":
             found = self._pieces(texts)
         elif self.tokenizer == "kiwi":

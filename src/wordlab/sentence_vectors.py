@@ -4,7 +4,7 @@ As sent2vec's own program does it (fasttext.cc, `textVector`): unknown words are
 one become neighbours; a word or n-gram that a sentence has twice counts twice; nothing is dropped; a sentence without a
 known word is a vector of zeros. In models of other arches there are no n-grams: it is the mean of the words' vectors.
 
-Text is tokenized as the model's corpus was, one sentence a text, wherever its lines or full stops are.
+Text is normalised and tokenized as the model's corpus was, one sentence a text, wherever its lines or full stops are.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wordlab.errors import QueryError
+from wordlab.korean import korean_texts
 from wordlab.word_index import WordIndex
 
 TEXTS_TOGETHER = 4096
@@ -37,6 +38,8 @@ class SentenceRule:
     """Longest n-gram in words; 1: none."""
     ngram_rows: NDArray[np.float32] | None = None
     """(buckets, dim); may be a memory map."""
+    normalizer: str = ""
+    """`korean` where the corpus went through it, as every text then does; empty otherwise."""
     phrases: bool = False
     """Whether neighbours were joined to one word, by a table that is not in the model's folder."""
 
@@ -46,7 +49,9 @@ class SentenceRule:
         tokenize, model = config.get("tokenize", {}), config.get("model", {})
         length = model["sent2vec"]["word_ngrams"] if ngram_rows is not None else 1
         phrases = bool(config.get("vocab", {}).get("phrases", {}).get("thresholds"))
-        return cls(tokenize.get("tokenizer"), tokenize.get("lowercase", False), length, ngram_rows, phrases)
+        normalizer = tokenize.get("normalizer", "")
+        lowercase = tokenize.get("lowercase", False)
+        return cls(tokenize.get("tokenizer"), lowercase, length, ngram_rows, normalizer, phrases)
 
     @property
     def missing(self) -> str:
@@ -81,6 +86,8 @@ class Sentences:
 
         if rule.missing or rule.tokenizer is None:
             raise QueryError(f"{rule.missing}. From Python, give lists of words in the place of texts.")
+        if rule.normalizer == "korean":
+            texts = korean_texts(texts)
         words, local, offsets = tokens_of(texts, rule.tokenizer, rule.lowercase)
         ids = _rows(words, index)[local]
         ids[offsets[:-1]] = -1  # the marks

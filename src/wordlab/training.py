@@ -250,7 +250,12 @@ def save_model(folder: Path, engine: Engine, data: TrainingData, params: Params,
             "seed": seed,
             "config": {
                 "corpus": params.corpus,
-                "tokenize": {"tokenizer": params.tokenize.tokenizer, "lowercase": params.tokenize.lowercase},
+                "tokenize": {
+                    "tokenizer": params.tokenize.tokenizer,
+                    "lowercase": params.tokenize.lowercase,
+                    # of the normalizers this one alone changes a sentence: `wiki` changes nothing but dumps
+                    **({"normalizer": "korean"} if params.tokenize.normalizer == "korean" else {}),
+                },
                 "model": dataclasses.asdict(params.model),
                 "train": dataclasses.asdict(params.train),
                 "vocab": dataclasses.asdict(params.vocab),

@@ -132,7 +132,11 @@ def _described(version: str, seed: int, params: Params, vocab: Vocab, corpus: En
         "seed": seed,
         "config": {
             "corpus": params.corpus,
-            "tokenize": {"tokenizer": params.tokenize.tokenizer, "lowercase": params.tokenize.lowercase},
+            "tokenize": {
+                "tokenizer": params.tokenize.tokenizer,
+                "lowercase": params.tokenize.lowercase,
+                **({"normalizer": "korean"} if params.tokenize.normalizer == "korean" else {}),
+            },
             "model": {key: model[key] for key in told},
             "train": {"epochs": params.train.epochs, "lr": {arch: rate}},
             "vocab": dataclasses.asdict(params.vocab),
