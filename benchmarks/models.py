@@ -104,14 +104,20 @@ def model_folder(job: Job, corpus: str, scratch: Path) -> Path:
     return scratch / "models" / f"{job.program}-{job.model.arch}-lr{job.lr:g}-seed{job.seed}-{short}"
 
 
+def trained_folder(job: Job, corpus: str, scratch: Path) -> Path:
+    """Where the model of a job is kept; trained now, unless that was done before. Raises BenchmarkError."""
+    folder = model_folder(job, corpus, scratch)
+    if not (folder / "manifest.json").exists():
+        _train(job, model_key(job, corpus), folder)
+    return folder
+
+
 def scored(job: Job, corpus: str, words: list[str], scratch: Path, evaluator: Evaluator) -> dict[str, Any]:
     """Scores of a job's model: trained and scored now, unless that was done before.
 
     Returns {"scores": score name -> value or None, "training": what it took}. Raises BenchmarkError if training fails.
     """
-    folder = model_folder(job, corpus, scratch)
-    if not (folder / "manifest.json").exists():
-        _train(job, model_key(job, corpus), folder)
+    folder = trained_folder(job, corpus, scratch)
     scores_path = folder / "scores.json"
     known = read_json(scores_path, "Remove it and run again.") if scores_path.exists() else {}
     if known.get("evaluator") != evaluator.fingerprint:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import shlex
 import time
 import unicodedata
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from text_helpers import read_sentences, sentencepiece_config, tokenized
 
 from wordlab.artifacts import read_manifest
+from wordlab.catalog import load_catalog
+from wordlab.config import parse_params
 from wordlab.korean import korean_text
 from wordlab.text import _korean
 
@@ -119,3 +124,22 @@ def test_any_text_loses_hanja_and_signs_alone(text: str) -> None:
     kept = korean_text(text, Counter())
     for letter in "가aタ\n":
         assert kept.count(letter) == text.count(letter)
+
+
+def test_the_ready_set_of_parameters_is_valid_and_changes_what_it_names() -> None:
+    """params/korean.args, which xargs hands to dvc exp run: every key is one of params.yaml's, every value allowed."""
+    root = Path(__file__).parents[1]
+    tree = yaml.safe_load((root / "params.yaml").read_text())
+    words = shlex.split((root / "params/korean.args").read_text())
+    assert words[::2] == ["-S"] * (len(words) // 2)
+    for setting in words[1::2]:
+        key, _, value = setting.partition("=")
+        *sections, name = key.split(".")
+        section = functools.reduce(lambda found, part: found[part], sections, tree)
+        assert name in section, key
+        new = yaml.safe_load(value)
+        assert section[name] != new, f"{key} is so by default"
+        section[name] = new
+    params = parse_params(tree)
+    assert params.tokenize.normalizer == "korean" and params.model.subwords.units == "jamo"
+    assert set(params.download.evaluation_sets) <= load_catalog().keys()
