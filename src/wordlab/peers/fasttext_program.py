@@ -18,7 +18,7 @@ from wordlab.peers.job import Job, Measured, Train
 from wordlab.vocab import SamplingTables, Vocab
 
 NO_LABEL = "\x01label"
-"""What begins so is no word to fastText but a label, also where it learns none. No tokenizer of ours makes such words."""
+"""What begins so is no word to fastText but a label, also where it learns none. No tokenizer of ours makes it."""
 
 
 def prepare(job: Job) -> Train:
