@@ -44,10 +44,12 @@ class SentenceModel:
         cls, folder: Path, vectors: Embeddings, words_of: Callable[[Sequence[str]], list[list[str]]]
     ) -> SentenceModel:
         """From a model folder, whose output vectors or nodes, if it has them, are mapped."""
-        manifest = read_manifest(folder, "train")
-        section, files = manifest["config"]["model"], manifest["files"]
-        predictor = Embeddings.load(folder, mmap=True, output_vectors="output_vectors.npy" in files)
-        nodes = load_node_vectors(folder, len(predictor)) if "node_vectors.npy" in files else None
+        section = read_manifest(folder, "train")["config"]["model"]
+        by_tree = section["objective"] == "hs"
+        outputs = not by_tree and (folder / "output_vectors.npy").exists()
+        predictor = Embeddings.load(folder, mmap=True, output_vectors=outputs)
+        has_nodes = by_tree and (folder / "node_vectors.npy").exists()
+        nodes = load_node_vectors(folder, len(predictor)) if has_nodes else None
         return cls(vectors, predictor, nodes, section["arch"], section["objective"], words_of)
 
 
