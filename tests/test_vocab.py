@@ -13,6 +13,7 @@ from text_helpers import tokenized, vocab_config
 from wordlab.artifacts import read_manifest
 from wordlab.counting import build_vocab
 from wordlab.errors import ArtifactError, CorpusError
+from wordlab.shards import DICTIONARY_SCHEMA, map_batch, write_batch
 from wordlab.vocab import SamplingTables, Vocab, keep_probability, noise_distribution, words_fingerprint
 
 COUNTS = npst.arrays(np.int64, st.integers(1, 40), elements=st.integers(1, 10**12))
@@ -163,3 +164,26 @@ def test_too_few_words_say_what_to_change(tmp_path, text, changes, message):
 def test_missing_tokens_name_the_command(tmp_path):
     with pytest.raises(ArtifactError, match=r"tokenize does not exist. Run: dvc repro tokenize"):
         build_vocab(tmp_path / "tokenize", vocab_config(), tmp_path / "vocab")
+
+
+def test_counts_beyond_2_to_the_32_are_exact(tmp_path):
+    """Of 20 shards, so that groups of dictionaries are merged as well."""
+    text = "\n".join(f"often {'seldom ' * (i % 3)}rare{i}" for i in range(2000))
+    folder = tokenized(tmp_path, text, tokenizer="whitespace", shard_bytes=1 << 10)
+    paths = sorted(folder.glob("dictionary-*.arrow"))
+    assert len(paths) > 20
+    wanted = Counter()
+    for path in paths:  # as if each shard had billions of tokens
+        batch = map_batch(path, DICTIONARY_SCHEMA, "tokenize")
+        counts = batch.column(1).to_numpy() * 3_000_000_001
+        wanted.update(dict(zip(batch.column(0).to_pylist(), counts.tolist(), strict=True)))
+        columns = [pa.array(batch.column(0).to_pylist(), pa.large_string()), pa.array(counts)]
+        del batch
+        write_batch(path, pa.record_batch(columns, schema=DICTIONARY_SCHEMA))
+    content = build_vocab(folder, vocab_config(min_count=1 << 33), tmp_path / "vocab", 2)
+    vocab = Vocab.load(tmp_path / "vocab/words.arrow")
+    assert dict(zip(vocab.words, vocab.counts.tolist(), strict=True)) == {
+        word: count for word, count in wanted.items() if count >= 1 << 33
+    }
+    assert vocab.words[0] == "often" and vocab.counts[0] == 2000 * 3_000_000_001 > 1 << 42
+    assert content["num_tokens"] + content["dropped"]["tokens_below_min_count"] == sum(wanted.values())

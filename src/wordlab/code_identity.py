@@ -9,7 +9,7 @@ import platform
 from functools import cache
 from pathlib import Path
 
-LIBRARIES = ("kiwipiepy", "kiwipiepy_model", "numba", "numpy", "pyarrow", "sentencepiece", "zstandard")
+LIBRARIES = ("kiwipiepy", "kiwipiepy_model", "numba", "numpy", "pyarrow", "rensa", "sentencepiece", "zstandard")
 """What may decide a byte of preprocessing beside Python, whose version decides Unicode's, and wordlab itself."""
 
 

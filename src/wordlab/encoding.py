@@ -141,6 +141,7 @@ def _write_shards(
         for ids, offsets in pack(sentences(), config.shard_tokens):
             written = functools.partial(_write_shard, len(shards), ids, offsets, place)
             report = parts.add(_part_name(len(shards)), make_part(parts.place, _part_name(len(shards)), written))
+            del ids, offsets, written  # or they would be there still while the next are collected
             shards.append({key: report[key] for key in ("num_tokens", "num_sentences")})
     return shards, place.words
 
@@ -235,16 +236,19 @@ def pack(parts: Iterator[Sentences], shard_tokens: int) -> Iterator[Sentences]:
                 filled += int(offsets[stop] - offsets[first])
                 first = stop
             if first < last:
+                filled = 0
                 yield _joined(pending)
-                pending, filled = [], 0
     if pending:
         yield _joined(pending)
 
 
 def _joined(parts: list[Sentences]) -> Sentences:
+    """The parts as one, whose list is empty afterwards: what is packed is there once while it is written."""
     starts = np.cumsum([0, *(len(ids) for ids, _ in parts)])
     offsets = [
         np.zeros(1, dtype=np.int64),
         *(part[1:] + start for (_, part), start in zip(parts, starts, strict=False)),
     ]
-    return np.concatenate([ids for ids, _ in parts]), np.concatenate(offsets)
+    joined = np.concatenate([ids for ids, _ in parts]), np.concatenate(offsets)
+    parts.clear()
+    return joined
