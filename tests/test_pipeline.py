@@ -524,7 +524,8 @@ def test_an_unwritable_output_is_told_of(refusing: Project, stage: str) -> None:
     """A file stands where the output, or the folder it lies in, should be; permissions would not stop root."""
     name, *arguments = stage.split()
     folder = refusing.root / "data" / name
-    output, blocked = (folder / "seed-1", folder) if arguments else (folder, folder.with_name(f"{name}.tmp"))
+    beside = f"{name}.parts" if name in ("tokenize", "encode") else f"{name}.tmp"
+    output, blocked = (folder / "seed-1", folder) if arguments else (folder, folder.with_name(beside))
     folder.rename(folder.with_name("aside"))
     blocked.write_text("in the way")
     try:

@@ -86,7 +86,7 @@ def _other_file(error: OSError, path: Path) -> Path | None:
     """The file an error names, unless that is `path`, something in it, a folder it lies in, or its temporary form."""
     names = [Path(name) for name in (error.filename, error.filename2) if isinstance(name, str | os.PathLike)]
     own = Path(path).absolute()
-    forms = (own, own.with_name(own.name + ".tmp"))
+    forms = (own, own.with_name(own.name + ".tmp"), own.with_name(own.name + ".parts"))
     for name in names:
         named = name.absolute()
         if named in own.parents or any(named.is_relative_to(form) for form in forms):
