@@ -5,7 +5,6 @@ from __future__ import annotations
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +37,6 @@ from wordlab.artifacts import read_manifest
 from wordlab.checkpoint_file import read_checkpoint, write_checkpoint
 from wordlab.config import Sent2vecConfig, load_params
 from wordlab.embeddings import Embeddings, unit_rows
-from wordlab.errors import ResourceError
 from wordlab.training import long_sentences, save_model, train_model
 from wordlab.word_ngrams import ngram_bucket
 
@@ -292,16 +290,3 @@ def test_a_training_saves_rows_of_n_grams_and_how_text_was_tokenized(tmp_path: P
     found = vectors.sentence_vectors(texts)
     unit = unit_rows(found - found.mean(axis=0))
     assert np.all(np.sign(unit @ unit.T) == [[1, 1, -1, -1]] * 2 + [[-1, -1, 1, 1]] * 2)
-
-
-def test_the_gpu_is_refused_with_the_way_out() -> None:
-    pytest.importorskip("torch")
-    from wordlab.torch_engine.choice import plan_gpu
-
-    params = load_params(ROOT / "params.yaml")
-    model = replace(params.model, arch="sent2vec")
-    nothing: Any = None  # it is refused before the data are looked at
-    with pytest.raises(ResourceError, match=r"sent2vec trains on the CPU only.*run\.device=cpu"):
-        plan_gpu("cuda", nothing, model, params.train, params.cuda)
-    plan, why = plan_gpu("auto", nothing, model, params.train, params.cuda)
-    assert plan is None and "model.arch is sent2vec" in why
