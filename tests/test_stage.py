@@ -59,15 +59,18 @@ def test_a_mistake_of_ours_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) 
         run_stage(lambda: Path("no/such/file").read_bytes())
 
 
-def test_a_signal_is_noted_and_the_handlers_before_come_back() -> None:
-    before = [signal.getsignal(number) for number in stage.STOPS]
+def test_a_signal_is_noted_and_an_echo_of_it_does_not_end_what_is_about_to_end() -> None:
+    before = {number: signal.getsignal(number) for number in stage.STOPS}
     with StopSignals() as stop:
         assert stop.number is None
+    assert {number: signal.getsignal(number) for number in stage.STOPS} == before
+    with StopSignals() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGHUP)
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.number == signal.SIGTERM
-    assert [signal.getsignal(number) for number in stage.STOPS] == before
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGINT) == before[signal.SIGINT]
 
 
 @pytest.mark.parametrize(

@@ -94,8 +94,10 @@ class StopSignals:
         return self
 
     def __exit__(self, *error: object) -> None:
+        """What was asked to stop is about to end and to say so: the same stop may still come a second time."""
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            if self.number is None or number == signal.SIGINT:
+                signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.number is None:
