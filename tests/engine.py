@@ -169,6 +169,17 @@ def random_case(model: ModelConfig, train: TrainConfig, tokens: int, vocab_size:
     return make_case(model, train, sentences, rng.uniform(0.3, 1, vocab_size), rng.uniform(size=vocab_size), **changes)
 
 
+def sentence_case(shape: tuple[int, ...], threads: int = 1) -> Case:
+    """sent2vec. shape: dim, word_ngrams, dropout, buckets, block_tokens, block_negatives, batch_tokens, tokens."""
+    dim, word_ngrams, dropout, buckets, block_tokens, block_negatives, batch_tokens, tokens = shape
+    own = Sent2vecConfig(word_ngrams=word_ngrams, dropout=dropout, buckets=buckets)
+    model = model_config(*SENTENCES, dim=dim, negatives=5, sent2vec=own)
+    train = train_config(
+        block_tokens=block_tokens, block_negatives=block_negatives, batch_tokens=batch_tokens, epochs=2
+    )
+    return random_case(model, train, tokens, epoch=1, first_position=12_345, tokens_total=20_000, threads=threads)
+
+
 def shaped_case(mode: tuple[str, ...], shape: tuple[int, ...]) -> Case:
     """A case of sizes (dim, window, block_tokens, block_negatives, blocks of a micro-batch, tokens of the corpus)."""
     dim, window, block_tokens, block_negatives, blocks, tokens = shape

@@ -25,6 +25,7 @@ from tests.engine import (
     relative_error,
     run_engine,
     run_reference,
+    sentence_case,
     start_table,
     topic_sentences,
     train_config,
@@ -64,19 +65,9 @@ def assert_same_step(case: Case, tolerance: float = 1e-5) -> None:
     assert found.weight == pytest.approx(right.weight, rel=1e-6)
 
 
-def shaped(shape: tuple[int, ...]) -> Case:
-    dim, word_ngrams, dropout, buckets, block_tokens, block_negatives, batch_tokens, tokens = shape
-    own = Sent2vecConfig(word_ngrams=word_ngrams, dropout=dropout, buckets=buckets)
-    model = model_config(*SENTENCES, dim=dim, negatives=5, sent2vec=own)
-    train = train_config(
-        block_tokens=block_tokens, block_negatives=block_negatives, batch_tokens=batch_tokens, epochs=2
-    )
-    return random_case(model, train, tokens, epoch=1, first_position=12_345, tokens_total=20_000, threads=2)
-
-
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_engine_takes_the_steps_of_the_reference(shape: tuple[int, ...]) -> None:
-    assert_same_step(shaped(shape))
+    assert_same_step(sentence_case(shape, threads=2))
 
 
 @given(case=cases((SENTENCES,)))

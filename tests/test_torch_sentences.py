@@ -23,6 +23,7 @@ from tests.engine import (
     relative_error,
     run_engine,
     run_reference,
+    sentence_case,
     start_table,
     topic_sentences,
     train_config,
@@ -53,16 +54,6 @@ SHAPES = (
 )
 
 
-def shaped(shape: tuple[int, ...]) -> Case:
-    dim, word_ngrams, dropout, buckets, block_tokens, block_negatives, batch_tokens, tokens = shape
-    own = Sent2vecConfig(word_ngrams=word_ngrams, dropout=dropout, buckets=buckets)
-    model = model_config(*SENTENCES, dim=dim, negatives=5, sent2vec=own)
-    train = train_config(
-        block_tokens=block_tokens, block_negatives=block_negatives, batch_tokens=batch_tokens, epochs=2
-    )
-    return random_case(model, train, tokens, epoch=1, first_position=12_345, tokens_total=20_000)
-
-
 # ---- steps
 
 
@@ -70,7 +61,7 @@ def shaped(shape: tuple[int, ...]) -> Case:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_in_float64_the_steps_are_the_references(shape: tuple[int, ...], deterministic: bool) -> None:
     """To the rounding of the fixed-point sums, a millionth of a millionth, where the mode is deterministic."""
-    case = shaped(shape)
+    case = sentence_case(shape)
     start = start_table(case)
     found = run_torch(case, start, dtype=torch.float64, deterministic=deterministic)
     right = run_reference(case, start)
@@ -90,7 +81,7 @@ def test_steps_are_the_references_on_any_small_case(case: Case) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES[1:], ids=str)
 def test_in_float32_the_steps_are_the_cpu_engines(shape: tuple[int, ...]) -> None:
-    case = shaped(shape)
+    case = sentence_case(shape)
     start = start_table(case)
     found, right = run_torch(case, start), run_engine(case, start)
     assert relative_error(found, right, start) < 2e-5
@@ -159,7 +150,7 @@ def test_a_broken_row_shows_in_the_loss(deterministic: bool) -> None:
 
 
 def test_equal_runs_have_equal_bits_and_other_seeds_have_others() -> None:
-    case = shaped(SHAPES[4])
+    case = sentence_case(SHAPES[4])
     start = start_table(case)
     tables = [run_torch(replace(case, seed=seed), start).table for seed in (1, 1, 2)]
     assert np.array_equal(tables[0], tables[1]) and not np.array_equal(tables[0], tables[2])
@@ -167,7 +158,7 @@ def test_equal_runs_have_equal_bits_and_other_seeds_have_others() -> None:
 
 def test_the_table_is_all_that_an_engine_knows() -> None:
     """Another engine that takes it over goes on to the same bits, which is what checkpoints need."""
-    case = shaped(SHAPES[4])
+    case = sentence_case(SHAPES[4])
     tables = []
     for stops in (False, True):
         engine = TorchEngine(case.model, case.train, case.tables, 1, device="cpu", segment_tokens=256)
@@ -186,7 +177,7 @@ def test_the_table_is_all_that_an_engine_knows() -> None:
 @pytest.mark.parametrize("deterministic", [False, True], ids=["fast", "deterministic"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_on_a_gpu_the_steps_are_the_references(shape: tuple[int, ...], deterministic: bool) -> None:
-    case = shaped(shape)
+    case = sentence_case(shape)
     start = start_table(case)
     options = {"device": "cuda", "deterministic": deterministic}
     found, right = run_torch(case, start, **options), run_reference(case, start)
