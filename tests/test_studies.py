@@ -306,9 +306,12 @@ def test_the_pages_here_are_what_their_files_give(monkeypatch: pytest.MonkeyPatc
     assert pages == {path.stem for path in Path("studies/results").glob("*.json")}
     for name in pages:
         figure = Path(f"docs/studies/{name}.svg")
-        wanted = as_markdown(read_result(Path(f"studies/results/{name}.json")), Path(f"studies/{name}.yaml"), figure)
+        result = read_result(Path(f"studies/results/{name}.json"))
+        wanted = as_markdown(result, Path(f"studies/{name}.yaml"), figure)
         assert Path(f"docs/studies/{name}.md").read_text(encoding="utf-8") == wanted, f"wordlab study show {name}"
-        assert figure.is_file()
+        assert Path(f"docs/studies/{name}.html").read_text(encoding="utf-8") == as_html(result, figure.read_bytes()), (
+            name
+        )
 
 
 def test_the_page_in_html_is_one_file_with_everything(project: Path, result: StudyResult) -> None:
