@@ -23,6 +23,7 @@ from wordlab.report_page import read_curve, write_report
 from wordlab.reporting import format_interval, format_mean, headline, results_table
 from wordlab.stage import run_stage
 from wordlab.statistics import spread
+from wordlab.word_map import cluster_words, map_of, place_words
 
 
 def evaluated(
@@ -206,12 +207,12 @@ def test_the_map_puts_similar_words_close_together() -> None:
     centres = np.random.default_rng(0).normal(size=(4, 20))
     rows = np.repeat(centres, 10, axis=0) + 0.1 * np.random.default_rng(1).normal(size=(40, 20))
     units = unit_rows(rows.astype(np.float32))
-    places, topic = plots.place_words(units), np.repeat(np.arange(4), 10)
+    places, topic = place_words(units), np.repeat(np.arange(4), 10)
     distances = np.linalg.norm(places[:, None] - places, axis=2)
     same = topic[:, None] == topic
     assert distances[same].max() < distances[~same].min()
-    assert (plots.place_words(units) == places).all()
-    clusters = np.array(plots.cluster_words(units))
+    assert (place_words(units) == places).all()
+    clusters = np.array(cluster_words(units))
     assert all(set(clusters[topic == a]).isdisjoint(clusters[topic == b]) for a in range(4) for b in range(a))
 
 
@@ -220,7 +221,7 @@ def test_a_map_of_any_size_is_drawn(num_words: int) -> None:
     words = [f"w{i}" for i in range(num_words)]
     for rows in (unit_rows(vectors_of(words, 1)), np.zeros((num_words, 3), np.float32)):
         with plots.style():
-            assert plots.render(plots.map_figure(words, rows), "map")["png"].startswith(b"\x89PNG")
+            assert plots.render(plots.map_figure(map_of(words, rows)), "map")["png"].startswith(b"\x89PNG")
 
 
 def test_words_that_overlap_are_moved_apart() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from base64 import b64decode
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,20 +14,22 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.experiments import make_results
+from tests.experiments import make_results, result_of
+from tests.helpers import make_model_folder
 from tests.html_text import Page
-from tests.project import write_params
+from tests.project import WORDS, vectors_of, write_params
 from wordlab import cli, study_command
-from wordlab.artifacts import write_json
+from wordlab.artifacts import fingerprint, read_manifest, write_atomic, write_json
 from wordlab.comparison import compare
 from wordlab.comparison_text import notes
 from wordlab.errors import ArtifactError, ConfigError
 from wordlab.experiments import Experiment, load_experiment
 from wordlab.result_sources import folder_source
 from wordlab.study import Study, level_name, load_study
-from wordlab.study_html import as_html
+from wordlab.study_html import LossFigure, PageFigures, as_html
+from wordlab.study_loss_plot import loss_parts
 from wordlab.study_page import AS_THEY_WERE, as_markdown, as_text, described, found_lines
-from wordlab.study_plot import save_figure, study_figure
+from wordlab.study_plot import page_figures, study_figure
 from wordlab.study_results import StudyResult, collect, read_result, result_path, write_result
 from wordlab.study_run import command, require_its_parameters, run_arm
 
@@ -40,6 +45,25 @@ TOY: dict[str, Any] = {
     "grid": {"model.window": [2, 5]},
 }
 FILE = Path("studies/toy.yaml")
+DAMAGES: list[Callable[[dict[str, Any]], Any]] = [
+    lambda tree: tree.pop("arms"),
+    lambda tree: tree.update(format=3),
+    lambda tree: tree.pop("map"),
+    lambda tree: tree["map"]["places"].pop(),
+    lambda tree: tree["map"]["clusters"].__setitem__(0, 8),
+    lambda tree: tree["map"]["words"].__setitem__(0, 5),
+    lambda tree: tree["arms"][1].pop("models"),
+    lambda tree: tree["arms"][1]["models"]["curves"]["loss"]["2"].pop(),
+    lambda tree: tree["arms"][1]["models"]["curves"]["tokens"].__setitem__(0, "many"),
+    lambda tree: tree["arms"][1]["models"]["neighbors"]["words"].update(king=[["queen"]]),
+    lambda tree: tree["arms"][1]["models"]["absent"].update(curves=3),
+    lambda tree: tree["definition"].pop("x"),
+    lambda tree: tree["definition"].update(x="model.dim"),
+    lambda tree: tree["arms"][0]["scores"]["men"].update({"1": "high"}),
+    lambda tree: tree["pairs"][0]["scores"][0].update(more=1),
+    lambda tree: tree["pairs"][0]["scores"][0]["t"].pop("low"),
+]
+"""What makes a result file of toy one that nothing can be read from."""
 
 
 @pytest.fixture
@@ -182,12 +206,23 @@ def experiments_of(study: Study, folder: Path) -> list[Experiment]:
             }
             for seed in study.file.seeds
         }
-        make_results(folder / arm.name, values)
+        shutil.rmtree(folder / arm.name, ignore_errors=True)
+        model = make_model_folder(folder / arm.name / "data" / "train" / "seed-1", WORDS, vectors_of(WORDS, number))
+        scored = {**result_of(1, {})["fingerprints"], "model": fingerprint(read_manifest(model, "train"))}
+        near = {"king": [["queen", 0.912 - number / 100], ["man", 0.5]], "rome": None}
+        make_results(folder / arm.name, values, neighbors=near, fingerprints=scored)
         for seed in study.file.seeds:
+            write_atomic(folder / arm.name / "metrics" / "curves" / f"seed-{seed}.tsv", curve_of(number, seed))
             run = {"raw_words_per_second": 2e6, "seconds": 10.0 + seed, "device": "cpu", "threads": 2}
             write_json(folder / arm.name / "metrics" / "run" / f"seed-{seed}.json", run)
         found.append(load_experiment(arm.name, folder_source(folder / arm.name), None))
     return found
+
+
+def curve_of(arm: int, seed: int, steps: int = 100) -> bytes:
+    """A loss that falls from one step to the next by a thousandth."""
+    lines = (f"{step}\t{step * 1000}\t{0.5 + arm / 10 + seed / 100 - step / 1000:.6f}" for step in range(1, steps + 1))
+    return "\n".join(["step\ttokens\tloss", *lines, ""]).encode()
 
 
 @pytest.fixture
@@ -255,24 +290,14 @@ def test_show_writes_page_and_figures_and_tells_of_a_study_that_has_changed(
     assert first == [Path(name).read_bytes() for name in ("docs/studies/toy.md", "docs/studies/toy.svg", "own.png")]
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda tree: tree.pop("arms"),
-        lambda tree: tree.update(format=2),
-        lambda tree: tree["definition"].pop("x"),
-        lambda tree: tree["definition"].update(x="model.dim"),
-        lambda tree: tree["arms"][0]["scores"]["men"].update({"1": "high"}),
-        lambda tree: tree["pairs"][0]["scores"][0].update(more=1),
-        lambda tree: tree["pairs"][0]["scores"][0]["t"].pop("low"),
-    ],
-)
-def test_a_damaged_file_is_refused(project: Path, result: StudyResult, damage: Any) -> None:
-    tree = json.loads(result_path(FILE).read_text())
-    damage(tree)
-    write_json(result_path(FILE), tree)
-    with pytest.raises(ArtifactError, match=r"toy\.json is damaged, .* Run: wordlab study run studies/toy\.yaml$"):
-        read_result(result_path(FILE))
+def test_a_damaged_file_is_refused(project: Path, result: StudyResult) -> None:
+    whole = result_path(FILE).read_text()
+    for damage in DAMAGES:
+        tree = json.loads(whole)
+        damage(tree)
+        write_json(result_path(FILE), tree)
+        with pytest.raises(ArtifactError, match=r"toy\.json is damaged, .* Run: wordlab study run studies/toy\.yaml$"):
+            read_result(result_path(FILE))
 
 
 def test_other_code_is_told(project: Path) -> None:
@@ -309,16 +334,30 @@ def test_the_pages_here_are_what_their_files_give(monkeypatch: pytest.MonkeyPatc
         result = read_result(Path(f"studies/results/{name}.json"))
         wanted = as_markdown(result, Path(f"studies/{name}.yaml"), figure)
         assert Path(f"docs/studies/{name}.md").read_text(encoding="utf-8") == wanted, f"wordlab study show {name}"
-        assert Path(f"docs/studies/{name}.html").read_text(encoding="utf-8") == as_html(result, figure.read_bytes()), (
-            name
-        )
+        html = Path(f"docs/studies/{name}.html").read_text(encoding="utf-8")
+        assert html == as_html(result, figures_in(html, result, figure.read_bytes())), f"wordlab study show {name}"
+
+
+def figures_in(html: str, result: StudyResult, scores: bytes) -> PageFigures:
+    """The figures of a page, which are not drawn anew: another version of matplotlib draws them otherwise."""
+    images = dict(re.findall(r'<img alt="([^"]*)" src="data:image/svg\+xml;base64,([^"]*)">', html))
+    losses = []
+    for group, arms in loss_parts(result):
+        names = tuple(arm.name for arm in arms)
+        losses.append(LossFigure(group, names, b64decode(images[f"Training loss over tokens of {', '.join(names)}"])))
+    drawn = [b64decode(image) for name, image in images.items() if name.endswith("words on a plane")]
+    return PageFigures(scores, tuple(losses), drawn[0] if drawn else None)
 
 
 def test_the_page_in_html_is_one_file_with_everything(project: Path, result: StudyResult) -> None:
-    save_figure(result, project / "toy.svg")
-    html = as_html(result, (project / "toy.svg").read_bytes())
+    html = as_html(result, page_figures(result, b"<svg/>"))
     page = Page(html)
-    assert page.images == ["Scores of all arms, with their 95 % intervals"]
+    assert page.images == [
+        "Scores of all arms, with their 95 % intervals",
+        "Training loss over tokens of ns-window2, ns-window5",
+        "Training loss over tokens of hs-window2, hs-window5",
+        "The 13 most frequent words on a plane",
+    ]
     assert all(reference.startswith("data:image/svg+xml;base64,") for reference in page.references)
     assert "url(" not in html and "@import" not in html and "<script" not in html and "width=device-width" in html
     for line in (*found_lines(result), *described(result), *notes(result.comparison), AS_THEY_WERE):
@@ -331,7 +370,8 @@ def test_the_page_in_html_is_one_file_with_everything(project: Path, result: Stu
 
 def test_names_of_arms_are_no_markup(project: Path, result: StudyResult) -> None:
     spoiled = replace(result, name="<script>alert(1)</script>", remarks=("<b>&",))
-    html = as_html(spoiled, b"<svg/>")
+    html = as_html(spoiled, PageFigures(b"<svg/>", (LossFigure("<u>", ("<i>",), b"<svg/>"),), None))
+    assert "<u>" not in html and "<i>" not in html
     assert "<script" not in html and "<b>&<" not in html and "&lt;script&gt;" in html
 
 

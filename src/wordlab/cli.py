@@ -6,6 +6,7 @@
     wordlab doctor                         wordlab index
     wordlab compare main cbow              wordlab results --csv all.csv
     wordlab study run FILE                 wordlab study show FILE
+    wordlab study fill FILE --project DIR
 
 Nothing heavy is imported before a command needs it, and models are memory-mapped, so an answer takes half a second.
 """
@@ -149,11 +150,13 @@ def compare(arguments: argparse.Namespace) -> None:
 
 
 def study(arguments: argparse.Namespace) -> None:
-    """Run what is missing of a study, or show what came out."""
+    """Run what is missing of a study, or show what came out, or add to it."""
     from wordlab import study_command
 
     if arguments.action == "run":
         return study_command.run(arguments.file, arguments.dry_run)
+    if arguments.action == "fill":
+        return study_command.fill(arguments.file, arguments.project)
     return study_command.show(arguments.file, arguments.plot)
 
 
@@ -346,6 +349,9 @@ def _parser() -> argparse.ArgumentParser:
     action = actions.add_parser("show", help="print the results, and write page and figure from the result file")
     action.add_argument("file", type=Path, metavar="FILE")
     action.add_argument("--plot", type=Path, metavar="FIGURE", help="also draw the figure here: .svg or .png")
+    action = actions.add_parser("fill", help="add loss curves, neighbours and map to an older result file")
+    action.add_argument("file", type=Path, metavar="FILE")
+    action.add_argument("--project", type=Path, default=Path(), metavar="FOLDER", help="where the study was run (here)")
 
     add("check", check, "Whether params.yaml holds what it must, and no key that nothing reads.", takes_model=False)
     command = add(

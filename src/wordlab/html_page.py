@@ -63,6 +63,15 @@ def row(cells: Sequence[str], raw: Iterable[int] = (), total: bool = False) -> s
     return f"<tr{' class=total' if total else ''}>{''.join(f'<td>{text}</td>' for text in texts)}</tr>"
 
 
+def chips(term: str, words: Iterable[tuple[str, float]] | None) -> str:
+    """A line of a list of neighbours: words with their cosines; None: `term` has none, being unknown."""
+    if words is None:
+        told = '<em class="note">not in the vocabulary</em>'
+    else:
+        told = " ".join(f"<span>{escape(near)} <small>{cosine:.2f}</small></span>" for near, cosine in words)
+    return f"<dt>{escape(term)}</dt><dd>{told}</dd>"
+
+
 def nothing(sentence: str) -> str:
     return f'<p class="note">{escape(sentence)}</p>'
 

@@ -28,7 +28,8 @@ _NPY_HEADER = re.compile(
     re.DOTALL,
 )
 """What numpy.save writes. numpy itself reads a header as a Python expression, which a file can make arbitrarily odd."""
-_NPY_HEADER_BYTES = 1024
+NPY_HEADER_BYTES = 1024
+"""A header is no longer."""
 
 
 def load_folder(folder: Path, mmap: bool, output_vectors: bool) -> dict[str, Any]:
@@ -152,7 +153,7 @@ def _map_array(path: Path, wanted: str, shape: tuple[int | None, ...]) -> NDArra
     """Map an .npy file and check that it holds numbers of this kind and shape, and nothing else. None: any length."""
     try:
         with path.open("rb") as file:
-            start, kind, found = _read_npy_header(file.read(_NPY_HEADER_BYTES), path)
+            start, kind, found = read_npy_header(file.read(NPY_HEADER_BYTES), path)
             fits = len(found) == len(shape) and all(b is None or a == b for a, b in zip(found, shape, strict=True))
             if kind != wanted or not fits:
                 lengths = ", ".join("any" if length is None else str(length) for length in shape)
@@ -173,7 +174,7 @@ def _map_array(path: Path, wanted: str, shape: tuple[int | None, ...]) -> NDArra
         raise ArtifactError(f"{path} cannot be read: {error}. Run: dvc repro train") from None
 
 
-def _read_npy_header(head: bytes, path: Path) -> tuple[int, str, tuple[int, ...]]:
+def read_npy_header(head: bytes, path: Path) -> tuple[int, str, tuple[int, ...]]:
     """Offset of the numbers, their type in words, and the shape. head: the beginning of the file."""
     header = _NPY_HEADER.match(head)
     if header is None or int.from_bytes(header["size"], "little") != header.end() - 10:

@@ -24,7 +24,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
+from wordlab.loss_curves import LossCurve
 from wordlab.statistics import Spread
+from wordlab.word_map import WordMap
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B6B00", "#000000")
 INK, FAINT = "#1f2933", "#d5dbe1"
@@ -47,24 +49,10 @@ STYLE: dict[Any, Any] = {
 }
 CJK_FONTS = ("Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "UnDotum", "Malgun Gothic", "Apple SD Gothic Neo")
 MAP_COLORS = ("#0072B2", "#C24E00", "#007A59", "#AA4499", "#7A6200", "#332288", "#B84A5F", "#444444")
-"""Darker than COLORS: letters need more contrast than lines."""
-MAP_CLUSTERS = len(MAP_COLORS)
+"""Darker than COLORS: letters need more contrast than lines. As many as word_map.MAP_CLUSTERS."""
 MAP_POINTS = 620
 """Side of a map of up to 300 words, in points; more words get more room."""
 WORD_POINTS = 7.5
-MAP_MIN_WORDS = 8
-"""Below this many words t-SNE has no neighbourhoods to keep, and the map is a plain projection."""
-
-
-@dataclass(frozen=True, eq=False)
-class LossCurve:
-    """Training loss of one seed."""
-
-    seed: int
-    tokens: NDArray[np.float64]
-    """Tokens read so far, shape (steps,)."""
-    loss: NDArray[np.float64]
-    """Mean loss of a prediction since the step before, shape (steps,)."""
 
 
 @dataclass(frozen=True)
@@ -146,12 +134,9 @@ def _score_panel(axes: Axes, title: str, rows: Sequence[ScoreSpread], color: str
     axes.grid(axis="x")
 
 
-def map_figure(words: Sequence[str], unit_rows: NDArray[np.float32]) -> Figure:
-    """Words on a plane, similar ones close to one another; colours are clusters of the full vectors.
-
-    unit_rows: shape (len(words), D).
-    """
-    places, clusters = place_words(unit_rows), cluster_words(unit_rows)
+def map_figure(drawn: WordMap) -> Figure:
+    """Words on a plane, similar ones close to one another; colours are clusters of the full vectors."""
+    words, places = drawn.words, np.asarray(drawn.places, np.float64)
     sizes = np.array([[WORD_POINTS * 0.62 * len(word) + 3, WORD_POINTS * 1.25] for word in words])
     side = MAP_POINTS * max(1.0, (len(words) / 300) ** 0.5)
     places = move_apart(places / (np.ptp(places, axis=0).max() or 1) * side, sizes)
@@ -160,7 +145,7 @@ def map_figure(words: Sequence[str], unit_rows: NDArray[np.float32]) -> Figure:
     axes.set_axis_off()
     axes.set_xlim((places - sizes / 2)[:, 0].min(), (places + sizes / 2)[:, 0].max())
     axes.set_ylim((places - sizes / 2)[:, 1].min(), (places + sizes / 2)[:, 1].max())
-    for word, (x, y), cluster in zip(words, places.tolist(), clusters, strict=True):
+    for word, (x, y), cluster in zip(words, places.tolist(), drawn.clusters, strict=True):
         color = MAP_COLORS[cluster % len(MAP_COLORS)]
         axes.text(x, y, word, ha="center", va="center", fontsize=WORD_POINTS, color=color, parse_math=False)
     return figure
@@ -184,36 +169,6 @@ def move_apart(places: NDArray[np.float64], sizes: NDArray[np.float64], rounds: 
         upwards = upwards + np.sign(apart[..., 1])
         places[:, 1] += (hit * upwards * overlap[..., 1]).sum(axis=1) / 4
     return places
-
-
-def place_words(unit_rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Positions on the plane, shape (N, 2): t-SNE of the cosine distances, begun from the principal components.
-
-    Principal components alone put most words of an embedding in one heap: the first two hold little of the variance.
-    """
-    centred = unit_rows - unit_rows.mean(axis=0)
-    left, sizes, _ = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
-    start = np.zeros((len(unit_rows), 2))
-    start[:, : len(sizes)] = (left * sizes)[:, :2]
-    if len(unit_rows) < MAP_MIN_WORDS or not sizes[:1].any():
-        return start
-    from sklearn.manifold import TSNE  # a second to import
-
-    perplexity = min(15.0, (len(unit_rows) - 1) / 3)
-    start *= 1e-4 / start[:, 0].std()
-    return TSNE(2, perplexity=perplexity, init=start, metric="cosine", method="exact", random_state=0).fit_transform(
-        unit_rows.astype(np.float64)
-    )
-
-
-def cluster_words(unit_rows: NDArray[np.float32]) -> list[int]:
-    """A number below MAP_CLUSTERS for each row: Ward's clusters of the full vectors."""
-    from scipy.cluster.hierarchy import fcluster, linkage
-
-    if len(unit_rows) < 2:
-        return [0] * len(unit_rows)
-    tree = linkage(unit_rows.astype(np.float64), method="ward")
-    return [int(cluster) - 1 for cluster in fcluster(tree, MAP_CLUSTERS, criterion="maxclust")]
 
 
 def render(figure: Figure, name: str) -> Mapping[str, bytes]:

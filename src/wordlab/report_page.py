@@ -14,13 +14,12 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import numpy as np
-
 from wordlab import plots
 from wordlab.artifacts import output_folder, write_json, write_manifest
 from wordlab.embeddings import Embeddings, unit_rows
 from wordlab.errors import ArtifactError
-from wordlab.html_page import definitions, flat, inline, nothing, row, table, whole_page
+from wordlab.html_page import chips, definitions, flat, inline, nothing, row, table, whole_page
+from wordlab.loss_curves import LossCurve, parse_curve
 from wordlab.reporting import (
     capitalized,
     format_mean,
@@ -41,6 +40,7 @@ from wordlab.results import (
     summarize,
 )
 from wordlab.statistics import spread
+from wordlab.word_map import map_of
 
 TEMPLATE = Path(__file__).with_name("report.html")
 HEADLINE_SCORES = 3
@@ -75,15 +75,13 @@ def write_report(
         write_manifest(building, "report", {"seeds": list(seeds)})
 
 
-def read_curve(seed: int, path: Path) -> plots.LossCurve:
+def read_curve(seed: int, path: Path) -> LossCurve:
     """metrics/curves/seed-N.tsv -> LossCurve. Raises ArtifactError if the file is damaged."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        names = lines[0].split("\t")
-        table = np.array([[float(field) for field in line.split("\t")] for line in lines[1:]]).reshape(-1, len(names))
-        return plots.LossCurve(seed, table[:, names.index("tokens")], table[:, names.index("loss")])
-    except (OSError, ValueError, IndexError) as error:
-        raise ArtifactError(f"{path} is damaged: {error}. Run: dvc repro") from None
+        data = path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}. Run: dvc repro") from None
+    return parse_curve(seed, data, str(path))
 
 
 def _figures(
@@ -99,7 +97,7 @@ def _figures(
         drawn = {"scores": plots.score_figure(_score_spreads(results))}
         if curves:
             drawn["loss"] = plots.loss_figure(curves)
-        drawn["map"] = plots.map_figure(frequent, unit_rows(embeddings.input_vectors[: len(frequent)]))
+        drawn["map"] = plots.map_figure(map_of(frequent, unit_rows(embeddings.input_vectors[: len(frequent)])))
         return {name: plots.render(figure, name) for name, figure in drawn.items()}
 
 
@@ -200,13 +198,7 @@ def _section_table(results: Sequence[Mapping[str, Any]], name: str) -> str:
 
 
 def _neighbors(result: Mapping[str, Any]) -> str:
-    lines = []
-    for word, nearest in result["neighbors"].items():
-        if nearest is None:
-            words = '<em class="note">not in the vocabulary</em>'
-        else:
-            words = " ".join(f"<span>{escape(near)} <small>{cosine:.2f}</small></span>" for near, cosine in nearest)
-        lines.append(f"<dt>{escape(word)}</dt><dd>{words}</dd>")
+    lines = [chips(word, nearest) for word, nearest in result["neighbors"].items()]
     return f'<dl class="neighbors">{"".join(lines)}</dl>' if lines else nothing("No word is listed.")
 
 

@@ -22,8 +22,8 @@ class Source(Protocol):
     def read(self, path: str) -> bytes | None:
         """A small file that git keeps; None if it is not there."""
 
-    def read_data(self, path: str) -> bytes | None:
-        """A file below data/, which DVC keeps; None if it is not at hand."""
+    def read_data(self, path: str, most: int | None = None) -> bytes | None:
+        """A file below data/, which DVC keeps; None if it is not at hand. most: only so many bytes of its beginning."""
 
     def listed_results(self) -> list[int]:
         """Seeds of the files metrics/seed-N.json that are there."""
@@ -50,8 +50,9 @@ class FolderSource:
         found = self._place(path)
         return None if found is None else _read(found)
 
-    def read_data(self, path: str) -> bytes | None:
-        return self.read(path)
+    def read_data(self, path: str, most: int | None = None) -> bytes | None:
+        found = self._place(path)
+        return None if found is None else _read(found, most)
 
     def listed_results(self) -> list[int]:
         return seeds_in([path.name for path in self.metrics.iterdir()])
@@ -74,16 +75,17 @@ class CommitSource:
     def read(self, path: str) -> bytes | None:
         return read_committed(self.root, self.revision.commit, path)
 
-    def read_data(self, path: str) -> bytes | None:
-        return self._cached.read(path)
+    def read_data(self, path: str, most: int | None = None) -> bytes | None:
+        return self._cached.read(path, most)
 
     def listed_results(self) -> list[int]:
         return seeds_in(list_committed(self.root, self.revision.commit, "metrics"))
 
 
-def _read(path: Path) -> bytes | None:
+def _read(path: Path, most: int | None = None) -> bytes | None:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(-1 if most is None else most)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -111,9 +111,10 @@ class CachedFiles:
         self._opened: Any = None
         self._prefix = ""
 
-    def read(self, path: str) -> bytes | None:
+    def read(self, path: str, most: int | None = None) -> bytes | None:
         """A file's bytes; None if DVC does not know it there, or neither its cache nor a remote holds it.
 
+        most: only so many bytes of its beginning.
         Raises ArtifactError if there is no DVC repository, or it cannot be read.
         """
         from dvc.api import DVCFileSystem  # a second to import
@@ -125,7 +126,8 @@ class CachedFiles:
                 # paths are then from git's root, where the project may be a folder (dvc init --subdir)
                 self._opened = DVCFileSystem(str(self.root), rev=self.commit, subrepos=True)
                 self._prefix = (_git(self.root, "rev-parse", "--show-prefix") or b"").decode().strip()
-            return bytes(self._opened.read_bytes(self._prefix + path))
+            with self._opened.open(self._prefix + path, "rb") as file:
+                return bytes(file.read(-1 if most is None else most))
         except (FileNotFoundError, DataIndexDirError):  # a file, or the list of a folder's files
             return None
         except (DvcException, OSError) as error:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from wordlab.artifacts import write_atomic
+from wordlab.artifacts import read_json, write_atomic
 from wordlab.stage import say
 from wordlab.study import load_study, plain
+from wordlab.study_fill import filled
 from wordlab.study_html import as_html
 from wordlab.study_page import PAGES, as_markdown, as_text
 from wordlab.study_results import collect, read_result, result_path, write_result
@@ -29,9 +30,18 @@ def run(path: Path, dry: bool) -> None:
     show(path, None)
 
 
+def fill(path: Path, project: Path) -> None:
+    """Add to a study's result file what it lacks of its models, from the experiments it names, then show it anew."""
+    place = result_path(path)
+    result = read_result(place)
+    write_result(place, filled(read_json(place, "Run: wordlab study run"), result, project))
+    say(f"{place}: filled from the experiments in {project.absolute()}; scores and comparisons are as they were")
+    show(path, None)
+
+
 def show(path: Path, plot: Path | None) -> None:
     """Print a study's results, and write its page and figure anew from its result file. plot: a figure of one's own."""
-    from wordlab.study_plot import require_suffix, save_figure  # matplotlib
+    from wordlab.study_plot import page_figures, require_suffix, save_figure  # matplotlib
 
     if plot:
         require_suffix(plot)
@@ -43,7 +53,7 @@ def show(path: Path, plot: Path | None) -> None:
     print(as_text(result), end="")
     save_figure(result, figure)
     write_atomic(page, as_markdown(result, path, figure).encode())
-    write_atomic(page.with_suffix(".html"), as_html(result, figure.read_bytes()).encode())
+    write_atomic(page.with_suffix(".html"), as_html(result, page_figures(result, figure.read_bytes())).encode())
     say(f"{page}, {figure}: the page and its figure; {page.with_suffix('.html')}: all of it in one file")
     if plot:
         save_figure(result, plot)

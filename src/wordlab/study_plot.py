@@ -13,6 +13,8 @@ from wordlab.artifacts import write_atomic
 from wordlab.comparison_plot import require_suffix
 from wordlab.reporting import label_of
 from wordlab.study import level_name
+from wordlab.study_html import LossFigure, PageFigures
+from wordlab.study_loss_plot import loss_figures
 from wordlab.study_results import ArmResult, StudyResult
 
 UNITS = {"percent": "%", "rho": "ρ", "r": "r", "distance": "distance"}
@@ -28,6 +30,21 @@ def save_figure(result: StudyResult, path: Path) -> None:
     with plots.style():
         drawn = plots.render(study_figure(result), f"study-{result.name}")
     write_atomic(path, drawn[path.suffix.lower().removeprefix(".")])
+
+
+def page_figures(result: StudyResult, scores: bytes) -> PageFigures:
+    """All figures of the page in HTML. scores: the study's figure, as it lies beside the page."""
+    with plots.style():
+        losses = tuple(
+            LossFigure(group, tuple(arm.name for arm in arms), _svg(figure, f"loss-{result.name}-{number}"))
+            for number, (group, arms, figure) in enumerate(loss_figures(result))
+        )
+        drawn = result.base_map.drawn
+        return PageFigures(scores, losses, _svg(plots.map_figure(drawn), f"map-{result.name}") if drawn else None)
+
+
+def _svg(figure: Figure, name: str) -> bytes:
+    return plots.render(figure, name)["svg"]
 
 
 def study_figure(result: StudyResult) -> Figure:

@@ -1,13 +1,15 @@
 """What came out of a study, as one JSON file: studies/results/NAME.json, from which its page and figure are made.
 
-It holds the study's definition, each arm with its settings, scores of every seed, speed and commit, and the comparison
-of all arms with the base arm as it was computed. So a page is made again without training, on a machine that has none
-of the experiments, and looks the same. metrics/ has the results of the one run that dvc.lock describes, and
-`dvc metrics diff` compares them path by path: results of many runs have their own place.
+It holds the study's definition, each arm with its settings, scores of every seed, speed and commit, the comparison of
+all arms with the base arm as it was computed, and what `study_models` keeps of the models. So a page is made again
+without training, on a machine that has none of the experiments, and looks the same. metrics/ has the results of the one
+run that dvc.lock describes, and `dvc metrics diff` compares them path by path: results of many runs have their own
+place.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wordlab.artifacts import read_json, write_json
+from wordlab.artifacts import read_json, write_atomic
 from wordlab.comparability import Comparable
 from wordlab.comparison import Comparison, PairComparison, ScoreDifference, compare
 from wordlab.comparison_json import as_json
@@ -28,9 +30,16 @@ from wordlab.resampling import QuestionInterval
 from wordlab.results import MEASURED, mean_of
 from wordlab.sections import parse_section
 from wordlab.statistics import Spread, spread
-from wordlab.study import Study, StudyFile, plain
+from wordlab.study import Study, StudyFile, level_name, plain
+from wordlab.study_models import NO_MAP, NO_MODELS, ArmModels, BaseMap, map_of_base, models_of, parse_map, parse_models
 
-FORMAT = 1
+FORMAT = 2
+OLDER = 1
+"""A format that can still be read: without anything of the models."""
+NUMBERS = re.compile(r'\[\n([^"\[\]{}]*)\n *\]')
+"""In indented JSON: a list of nothing but numbers. Text cannot match, since its line breaks are escaped."""
+LOSS_FOLLOWS = ("model.arch", "model.objective", "model.negatives")
+"""Parameters that decide what a loss is the mean of."""
 LOCKED = re.compile(
     r"^  (?P<stage>\S+):$|^    - path: (?P<path>(?:src|stages)/\S+)\n      hash: md5\n      md5: (?P<md5>\S+)$",
     re.MULTILINE,
@@ -55,6 +64,7 @@ class ArmResult:
     """Means over the seeds of `MEASURED`."""
     where_run: tuple[str, ...]
     """Device and threads, without which its speed says nothing."""
+    models: ArmModels
 
     def spread(self, score: str) -> Spread:
         return spread(list(self.scores.get(score, {}).values()))
@@ -71,7 +81,18 @@ class StudyResult:
     arms: tuple[ArmResult, ...]
     comparison: Comparison
     """Of each arm with the base; without the experiments themselves."""
+    base_map: BaseMap
     remarks: tuple[str, ...]
+
+
+def with_like_losses(arms: Sequence[ArmResult]) -> dict[str, list[ArmResult]]:
+    """Arms whose losses can be compared, by what tells them from others: `skipgram, hs`; one group has no name."""
+    keys = [key for key in LOSS_FOLLOWS if len({str(arm.settings.get(key)) for arm in arms}) > 1]
+    groups: dict[str, list[ArmResult]] = {}
+    for arm in arms:
+        name = ", ".join(level_name(key, arm.settings[key]) for key in keys if key in arm.settings)
+        groups.setdefault(name or "the others" * bool(keys), []).append(arm)
+    return groups
 
 
 def result_path(study: Path) -> Path:
@@ -95,6 +116,7 @@ def collect(study: Study, arms: Sequence[Experiment]) -> dict[str, Any]:
         "arms": [_arm(arm, *settings[arm.label], study.file.scores) for arm in arms],
         "tests": compared["tests"],
         "pairs": compared["pairs"],
+        "map": map_of_base(base),
         "remarks": list(_code_differs(base, arms)),
     }
 
@@ -113,6 +135,7 @@ def _arm(one: Experiment, experiment: str, settings: Mapping[str, Any], scores: 
         "coverage": {name: first.get(name, {}).get("coverage") for name in scores},
         "speed": {key: None if value is None else rounded(value, 3) for key, value in measured.items()},
         "where_run": sorted({f"{run.get('device', '?')}, {run.get('threads', '?')} threads" for run in runs}),
+        "models": models_of(one),
     }
 
 
@@ -145,8 +168,9 @@ def _code(experiment: Experiment) -> dict[str, str]:
 
 
 def write_result(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, content)
+    """Write the file for people and for git: indented, and every list of numbers on one line."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomic(path, (NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n").encode())
 
 
 def read_result(path: Path) -> StudyResult:
@@ -160,27 +184,29 @@ def read_result(path: Path) -> StudyResult:
 
 
 def _parsed(content: Any, where: str) -> StudyResult:
-    if content["format"] != FORMAT:
+    if content["format"] not in (OLDER, FORMAT):
         raise ArtifactError(f"format {content['format']}")
+    kept = content["format"] == FORMAT
     definition: StudyFile = parse_section(StudyFile, content["definition"], "definition", where)
-    arms = tuple(_parsed_arm(arm) for arm in content["arms"])
+    arms = tuple(_parsed_arm(arm, kept) for arm in content["arms"])
     if definition.x:
         [float(arm.settings[definition.x]) for arm in arms]
     pairs = tuple(_parsed_pair(pair) for pair in content["pairs"])
     comparison = Comparison((), pairs, content["tests"])
     remarks = tuple(map(str, content["remarks"]))
-    return StudyResult(content["study"], definition, content["units"], arms, comparison, remarks)
+    base_map = parse_map(content["map"]) if kept else NO_MAP
+    return StudyResult(content["study"], definition, content["units"], arms, comparison, base_map, remarks)
 
 
-def _parsed_arm(arm: Mapping[str, Any]) -> ArmResult:
+def _parsed_arm(arm: Mapping[str, Any], kept: bool) -> ArmResult:
     scores = {
         name: {int(seed): _finite(value) for seed, value in values.items()} for name, values in arm["scores"].items()
     }
     where = tuple(map(str, arm["where_run"]))
     settings, coverage, speed = dict(arm["settings"]), dict(arm["coverage"]), dict(arm["speed"])
-    return ArmResult(
-        arm["name"], arm["experiment"], arm["commit"], arm["corpus"], settings, scores, coverage, speed, where
-    )
+    about = (arm["name"], arm["experiment"], arm["commit"], arm["corpus"])
+    models = parse_models(arm["models"]) if kept else NO_MODELS
+    return ArmResult(*about, settings, scores, coverage, speed, where, models)
 
 
 def _finite(value: Any) -> float:
