@@ -9,7 +9,7 @@ from wordlab.catalog import Row, find_row, load_catalog
 from wordlab.config import CorpusFormatConfig, load_params
 from wordlab.fetch import Fetcher, NoLocationWorkedError
 from wordlab.locations import MIRROR_VARIABLE
-from wordlab.own_corpus import describe_own, find_own, link_source, mark_source
+from wordlab.own_corpus import describe_own, find_own, mark_source, show_source
 from wordlab.preflight import begin
 from wordlab.rawtext import DOWNLOAD
 from wordlab.stage import run_stage, say
@@ -40,7 +40,7 @@ def main() -> None:
         about = {key: corpus[key] for key in ("name", "language", "licence", "own")}
         write_manifest(folder, "download", {"corpus": about, "evaluation": evaluation})
         if own:
-            link_source(own.path)
+            show_source(own)
         else:
             mark_source(params.corpus)
 

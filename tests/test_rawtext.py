@@ -10,8 +10,9 @@ import pytest
 import zstandard
 
 from wordlab.artifacts import write_manifest
+from wordlab.corpus_listing import list_own_files
 from wordlab.errors import ArtifactError, CorpusError
-from wordlab.rawtext import CorpusFile, corpus_files, list_own_files, open_decompressed, open_text_stream, sniff_format
+from wordlab.rawtext import CorpusFile, corpus_files, open_decompressed, open_text_stream, sniff_format
 
 TEXT = "Zwei Sätze.\n한국어 문장.\n".encode() * 5000
 COMPRESS = {

@@ -21,11 +21,12 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+
+from wordlab.remote_files import CorpusPath
 
 MAX_THREADS = 16
 """At some 30 MB/s a thread, more than the process that reads can hand on."""
@@ -97,7 +98,7 @@ class Bzip2File:
     Reading raises OSError or EOFError where the file is damaged or ends too early; they name the byte.
     """
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    def __init__(self, path: CorpusPath, threads: int = 1) -> None:
         self._file = path.open("rb")
         segments = _segments(self._file)
         threads = min(threads, MAX_THREADS)

@@ -10,7 +10,7 @@ import codecs
 import functools
 import re
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal
 
 from wordlab.artifacts import read_manifest
@@ -19,6 +19,7 @@ from wordlab.errors import ArtifactError, ConfigError, CorpusError
 from wordlab.piece_stream import piece_stream
 from wordlab.rawtext import DOWNLOAD, open_decompressed, sniff_format
 from wordlab.records import json_texts, wikiextractor_texts
+from wordlab.remote_files import CorpusPath, RemoteFile
 from wordlab.sections import parse_section
 from wordlab.table_columns import table_texts
 from wordlab.transcoding import utf8_pieces
@@ -48,16 +49,26 @@ def recorded_format(download: Path = DOWNLOAD) -> CorpusFormatConfig:
     return parsed
 
 
-def file_kind(path: Path, stored: CorpusFormatConfig) -> str:
+def file_kind(path: CorpusPath, stored: CorpusFormatConfig) -> str:
     """text, jsonl, wikiextractor, parquet or arrow: as named, or with `auto` by the file's name and first bytes.
 
     Raises CorpusError for a file that cannot be read, or whose name promises another compression.
     """
     if stored.kind != "auto":
         return stored.kind
-    name = path.with_suffix("") if path.suffix.lower() in _PACKED else path
+    name = PurePosixPath(path.name)
+    name = name.with_suffix("") if name.suffix.lower() in _PACKED else name
     if kind := _SUFFIXES.get(name.suffix.lower()):
         return kind
+    return _remote_kind(path) if isinstance(path, RemoteFile) else _kind_by_head(path)
+
+
+@functools.lru_cache(1 << 14)
+def _remote_kind(path: RemoteFile) -> str:
+    return _kind_by_head(path)
+
+
+def _kind_by_head(path: CorpusPath) -> str:
     with open_decompressed(path, sniff_format(path)) as stream:
         head = stream.read(_HEAD_BYTES)
     if head.startswith(b"PAR1"):
@@ -67,19 +78,19 @@ def file_kind(path: Path, stored: CorpusFormatConfig) -> str:
     return "wikiextractor" if _WIKIEXTRACTOR.match(head) else "text"
 
 
-def text_factor(path: Path, stored: CorpusFormatConfig, expansion: int) -> int:
+def text_factor(path: CorpusPath, stored: CorpusFormatConfig, expansion: int) -> int:
     """How many bytes of text a byte of the file may be; `expansion` where it is compressed, as tables always may be."""
     is_packed = sniff_format(path) != "text" or file_kind(path, stored) in TABLES
     return (expansion if is_packed else 1) * (1 if _is_utf8(stored.encoding) else 2)
 
 
-def is_plain_text(path: Path, stored: CorpusFormatConfig) -> bool:
+def is_plain_text(path: CorpusPath, stored: CorpusFormatConfig) -> bool:
     """Whether the file's bytes, once unpacked, are the text itself. Raises CorpusError."""
     return _is_utf8(stored.encoding) and file_kind(path, stored) == "text"
 
 
 def open_corpus_text(
-    path: Path,
+    path: CorpusPath,
     stored: CorpusFormatConfig,
     invalid: Literal["error", "drop"],
     dropped: Counter[str],

@@ -3,7 +3,7 @@
 `data/source` becomes a symbolic link to the file or folder. It is an output of the download stage (`cache: false`), so
 DVC compares what the link leads to with what it was, and an edit re-runs download, which takes no time, and then
 tokenize. For a corpus of the catalog, `data/source` is a file of one line. So dvc.yaml needs no conditions, which DVC
-does not have.
+does not have. For a corpus in a store it is such a file too: DVC does not look there (`wordlab.remote_corpus`).
 
 DVC must not clear this output away before the stage runs (`persist: true`): it would take the link for the folder
 behind it and make that writable for everybody (`_chmod` in dvc_objects/fs/utils.py, seen with DVC 3.67.1).
@@ -19,9 +19,11 @@ from typing import Any
 from wordlab.artifacts import unwritable_as_error, write_atomic
 from wordlab.catalog import Row, names_of_kind
 from wordlab.config import CorpusFormatConfig
+from wordlab.corpus_listing import list_own_files
 from wordlab.errors import ConfigError, suggestion
 from wordlab.fetch import main_checkout
-from wordlab.rawtext import DOWNLOAD, SOURCE, list_own_files, sniff_format
+from wordlab.rawtext import DOWNLOAD, SOURCE, sniff_format
+from wordlab.remote_corpus import RemoteCorpus, describe_remote, find_remote, is_url
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,16 @@ class OwnCorpus:
         return list_own_files(self.path, self.pattern)
 
 
-def find_own(corpus: str, catalog: dict[str, Row]) -> OwnCorpus:
-    """The file, folder or files that `corpus:` names, by an absolute path.
+def find_own(corpus: str, catalog: dict[str, Row]) -> OwnCorpus | RemoteCorpus:
+    """The file, folder or files that `corpus:` names, by an absolute path, or by a URL.
 
     A relative path starts at the main checkout, also in the temporary copies of `dvc exp run --temp` and `--queue`,
     which hold no file that git does not know. Raises ConfigError.
     """
     if "\0" in corpus or corpus != corpus.encode(errors="replace").decode():
         raise ConfigError(f"params.yaml: corpus is {corpus!r}, which cannot be the name of a file. Correct it.")
+    if is_url(corpus):
+        return find_remote(corpus)
     checkout = main_checkout()
     path = checkout / (Path(corpus).expanduser() if corpus.startswith("~/") else corpus)
     pattern = ""
@@ -82,11 +86,14 @@ def _split_pattern(path: Path) -> tuple[Path, str]:
     return path, ""
 
 
-def describe_own(own: OwnCorpus, stored: CorpusFormatConfig) -> dict[str, Any]:
+def describe_own(own: OwnCorpus | RemoteCorpus, stored: CorpusFormatConfig) -> dict[str, Any]:
     """What the manifest says of an own corpus: nothing that depends on where it lies on this machine.
 
-    Raises CorpusError for a folder without files, an unreadable file, or one that is not what its name says.
+    Raises CorpusError for a folder without files, an unreadable file, or one that is not what its name says; and for a
+    corpus in a store what `RemoteCorpus.files` raises.
     """
+    if isinstance(own, RemoteCorpus):
+        return describe_remote(own, stored)
     files = [
         {
             "path": "" if file == own.path else file.relative_to(own.path).as_posix(),
@@ -97,6 +104,15 @@ def describe_own(own: OwnCorpus, stored: CorpusFormatConfig) -> dict[str, Any]:
     ]
     about = {"name": own.path.name, "language": None, "licence": None, "own": True}
     return about | {"corpus_format": dataclasses.asdict(stored), "files": files}
+
+
+def show_source(own: OwnCorpus | RemoteCorpus, source: Path = SOURCE) -> None:
+    """Make `source` lead to the own corpus, or say where it lies."""
+    if isinstance(own, OwnCorpus):
+        link_source(own.path, source)
+    else:
+        written = f"{DOWNLOAD}/corpus/manifest.json"
+        write_atomic(source, f"{own.root}: read where it lies; {written} names its files and their versions\n".encode())
 
 
 def link_source(path: Path, source: Path = SOURCE) -> None:

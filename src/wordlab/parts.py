@@ -27,6 +27,7 @@ from typing import Any
 from wordlab.artifacts import fingerprint, move_into_place, sha256_file, sync_all, unwritable_as_error
 from wordlab.code_identity import code_identity
 from wordlab.errors import ConfigError, CorpusError
+from wordlab.remote_files import CorpusPath, RemoteFile
 from wordlab.stage import progress, say
 
 Record = dict[str, Any]
@@ -101,8 +102,10 @@ def identity_of(stage: str, **what: Any) -> dict[str, Any]:
     return {"stage": stage, "code": code_identity(), **what}
 
 
-def file_identity(path: Path) -> list[Any]:
+def file_identity(path: CorpusPath) -> list[Any]:
     """What changes when a file does: its place, size, times and inode. Not its bytes: all would have to be read."""
+    if isinstance(path, RemoteFile):
+        return [path.url, path.size_bytes, path.version]
     status = path.stat()
     return [str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 

@@ -59,6 +59,8 @@ LINE_BYTES, NEAR_LINE_BYTES = 17, 529
 """Written for a line while repeated ones are looked for (`wordlab.duplicates`), equal or similar ones."""
 PIECES_FACTOR = 30
 """Bytes that sentencepiece holds for each byte of its sample."""
+STORE_BYTES = 70 * MB
+"""The packages for S3 and two pieces of a file, in each process that reads a corpus in a store."""
 KIWI_BYTES = 500 * MB
 """Kiwi with its dictionary, and what it keeps in mind while it reads, in each worker."""
 COUNTED_WORD_BYTES = 150
@@ -192,19 +194,21 @@ def corpus_text_bytes(params: Params) -> int:
     from wordlab.catalog import load_catalog
     from wordlab.corpus_format import text_factor
     from wordlab.own_corpus import find_own
+    from wordlab.remote_files import size_of
 
     catalog = load_catalog()
     if params.corpus in catalog:
         return catalog[params.corpus].size_bytes
     stored = params.download.corpus_format
     files = find_own(params.corpus, catalog).files()
-    return sum(file.stat().st_size * text_factor(file, stored, EXPANSION) for file in files)
+    return sum(size_of(file) * text_factor(file, stored, EXPANSION) for file in files)
 
 
 def _tokenize(params: Params, _: int | None) -> Need:
     from wordlab.bzip2 import MAX_THREADS, THREAD_BYTES
     from wordlab.corpus_format import recorded_format, text_factor
     from wordlab.rawtext import corpus_files
+    from wordlab.remote_files import RemoteFile
 
     stored, files = recorded_format(), corpus_files()
     sizes = [file.size_bytes * text_factor(file.path, stored, EXPANSION) for file in files]
@@ -212,6 +216,9 @@ def _tokenize(params: Params, _: int | None) -> Need:
     if any(file.format == "bzip2" for file in files):
         threads = min(params.run.workers or available_cores(), MAX_THREADS)
         need = dataclasses.replace(need, memory_bytes=need.memory_bytes + threads * THREAD_BYTES)
+    if any(isinstance(file.path, RemoteFile) for file in files):
+        processes = 1 + (_workers_here(params) if params.run.executor == "processes" else 0)
+        need = dataclasses.replace(need, memory_bytes=need.memory_bytes + processes * STORE_BYTES)
     return need
 
 

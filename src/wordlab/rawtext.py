@@ -1,7 +1,8 @@
 """The corpus as the user has it: which files, in which order, and their bytes, decompressed on the way.
 
 An own corpus is never copied: `data/source` is a symbolic link to it, so DVC sees when it is edited, and a corpus of
-100 GB needs no second 100 GB. A catalog corpus lies in `data/download/corpus`. `corpus_files` hides the difference.
+100 GB needs no second 100 GB. One in an object store is read there (`wordlab.remote_files`). A catalog corpus lies in
+`data/download/corpus`. `corpus_files` hides the difference.
 
 A compressed file may unpack to far more than it is, so it is unpacked in pieces of bounded size, with a dictionary of
 bounded size, whatever its headers ask for.
@@ -10,15 +11,12 @@ bounded size, whatever its headers ask for.
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import gzip
 import io
 import lzma
-import os
-import re
 import reprlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
@@ -28,6 +26,7 @@ import zstandard
 from wordlab.artifacts import read_manifest
 from wordlab.bzip2 import Bzip2File
 from wordlab.errors import ArtifactError, CorpusError
+from wordlab.remote_files import CorpusPath, RemoteFile, size_of
 
 DOWNLOAD = Path("data/download")
 SOURCE = Path("data/source")
@@ -38,9 +37,8 @@ _MAGIC = {
     "xz": b"\xfd7zXZ\0",
     "zstd": b"\x28\xb5\x2f\xfd",
 }
+_MAGIC_BYTES = 10
 _SUFFIX = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
-_DUMP_INDEX = re.compile(r"-pages-articles-multistream-index\d*\.txt(?:-p\d+p\d+)?(?:\.bz2)?$")
-"""Where which page begins in the file beside it: numbers and titles, no text."""
 _DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 _READ_BYTES = 1 << 20
 _LONGEST_PATH = 1 << 12
@@ -54,20 +52,19 @@ XZ_MEMORY_BYTES = 1 << 27
 class CorpusFile:
     """One file of the corpus."""
 
-    path: Path
+    path: CorpusPath
     format: str
     """text, gzip, bzip2, xz or zstd."""
     size_bytes: int
     """As stored, that is compressed."""
 
 
-def sniff_format(path: Path) -> str:
+def sniff_format(path: CorpusPath) -> str:
     """How the file is compressed, by its first bytes: text, gzip, bzip2, xz or zstd.
 
     Raises CorpusError for a file whose name promises another compression, for a zip, and for one that cannot be read.
     """
-    with _unreadable_as_error(path), path.open("rb") as file:
-        head = file.read(10)
+    head = (path.head() if isinstance(path, RemoteFile) else _first_bytes(path))[:_MAGIC_BYTES]
     found = next((name for name, magic in _MAGIC.items() if head.startswith(magic)), "text")
     if found == "bzip2" and head[4:] not in (b"1AY&SY", b"\x17\x72\x45\x38\x50\x90"):
         found = "text"  # a text may begin with BZh; a block or the end of a bzip2 stream follows only in bzip2
@@ -82,7 +79,12 @@ def sniff_format(path: Path) -> str:
     return found
 
 
-def open_text_stream(path: Path) -> BinaryIO:
+def _first_bytes(path: Path) -> bytes:
+    with _unreadable_as_error(path), path.open("rb") as file:
+        return file.read(_MAGIC_BYTES)
+
+
+def open_text_stream(path: CorpusPath) -> BinaryIO:
     """The decompressed bytes of a file, buffered; a stream of plain text can seek.
 
     Raises CorpusError, here or while reading, where the file cannot be read, is damaged or ends too early.
@@ -90,16 +92,16 @@ def open_text_stream(path: Path) -> BinaryIO:
     return open_decompressed(path, sniff_format(path))
 
 
-def open_decompressed(path: Path, compression: str, threads: int = 1) -> BinaryIO:
+def open_decompressed(path: CorpusPath, compression: str, threads: int = 1) -> BinaryIO:
     """As `open_text_stream`, where the compression is known. Several streams one after the other are read as one.
 
     threads: that unpack ahead of who reads, where the compression allows it (bzip2). They change nothing else.
     """
     if compression == "text":
-        return io.BufferedReader(_PlainFile(path), _READ_BYTES)
+        return path.open("rb") if isinstance(path, RemoteFile) else io.BufferedReader(_PlainFile(path), _READ_BYTES)
     inner: Any
     if compression == "gzip":
-        inner = gzip.GzipFile(path)
+        inner = _GzipFile(path)
     elif compression == "bzip2":
         inner = Bzip2File(path, threads)
     elif compression == "xz":
@@ -137,7 +139,7 @@ def _unreadable_as_error(path: Path) -> Iterator[None]:
 class _Guarded(io.RawIOBase):
     """Reads from a decompressor and turns its errors into a CorpusError that names the file."""
 
-    def __init__(self, inner: Any, path: Path) -> None:
+    def __init__(self, inner: Any, path: CorpusPath) -> None:
         self._inner = inner
         self._path = path
 
@@ -159,12 +161,27 @@ class _Guarded(io.RawIOBase):
         super().close()
 
 
+class _GzipFile:
+    """gzip members one after the other. The library closes no file that it was given open."""
+
+    def __init__(self, path: CorpusPath) -> None:
+        self._file = path.open("rb")
+        self._inner = gzip.GzipFile(fileobj=self._file)
+
+    def read(self, size: int) -> bytes:
+        return self._inner.read(size)
+
+    def close(self) -> None:
+        self._inner.close()
+        self._file.close()
+
+
 class _XzFile:
     """xz streams one after the other. The library's own reader sets no limit to the memory a header can ask for."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: CorpusPath) -> None:
         self._file = path.open("rb")
-        self._memory_bytes = max(XZ_MEMORY_BYTES, 4 * os.fstat(self._file.fileno()).st_size)
+        self._memory_bytes = max(XZ_MEMORY_BYTES, 4 * size_of(path))
         self._stream = self._new_stream()
         self._started = False
 
@@ -201,7 +218,7 @@ class _XzFile:
 class _ZstdFile:
     """zstd frames one after the other. The package's own reader takes a file that is cut off for a whole one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: CorpusPath) -> None:
         self._file = path.open("rb")
         self._pieces = _zstd_pieces(self._file)
         self._frame: Any = None
@@ -257,46 +274,6 @@ def _skip(file: BinaryIO, size: int) -> None:
         size -= len(_exactly(file, min(size, _READ_BYTES)))
 
 
-def list_own_files(path: Path, pattern: str = "") -> list[Path]:
-    """The files of an own corpus: the file itself, or all files below the folder, ordered by their relative paths.
-
-    pattern: only those whose relative paths match it; `*` and `?` stand for parts of a name, `**` for any folders.
-
-    Hidden files and folders are left out, so are the indices of Wikipedia's multistream dumps, and links to folders are
-    not followed (DVC does not follow them either, so an edit there would go unnoticed). Raises CorpusError where there
-    is none.
-    """
-    if path.is_file():
-        return [path]
-    found = []
-    for folder, folders, names in os.walk(path):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(folder, name) for name in names if not name.startswith(".") and not _DUMP_INDEX.search(name)]
-    files = [file for file in found if file.is_file()]
-    if not files:
-        raise CorpusError(f"The folder {path} holds no files. Put the corpus there or let corpus: name another place.")
-    if pattern:
-        found, files = files, [file for file in files if _matches(file.relative_to(path).parts, pattern.split("/"))]
-        if not files:
-            raise CorpusError(
-                f"None of the {len(found)} files in {path} matches {pattern}. Correct corpus: in params.yaml; ** "
-                "stands for any folders, and hidden files and folders are left out."
-            )
-    try:
-        return sorted(files, key=lambda file: file.relative_to(path).as_posix().encode())
-    except UnicodeEncodeError as error:
-        raise CorpusError(f"The name of the file {error.object!r} in {path} is not UTF-8. Rename it.") from None
-
-
-def _matches(parts: Sequence[str], patterns: Sequence[str]) -> bool:
-    """Whether a path's parts match a pattern's."""
-    if not patterns:
-        return not parts
-    if patterns[0] == "**":
-        return any(_matches(parts[start:], patterns[1:]) for start in range(len(parts) + 1))
-    return len(parts) > 0 and fnmatch.fnmatchcase(parts[0], patterns[0]) and _matches(parts[1:], patterns[1:])
-
-
 def _linked(source: Path) -> Path:
     """The place of an own corpus as its owner named it, for messages that name a file."""
     return source.parent / source.readlink() if source.is_symlink() else source
@@ -311,24 +288,34 @@ def corpus_files(download: Path = DOWNLOAD, source: Path = SOURCE) -> list[Corpu
     corpus = read_manifest(folder, "download").get("corpus")
     if not isinstance(corpus, dict) or not isinstance(corpus.get("files"), list) or not corpus["files"]:
         raise ArtifactError(f"{folder / 'manifest.json'} names no corpus. Run: dvc repro download")
+    recorded = [_recorded(entry, folder) for entry in corpus["files"]]
+    if "url" in corpus:
+        return [CorpusFile(_remote(corpus["url"], entry, folder), entry.format, entry.size_bytes) for entry in recorded]
     root = _linked(source) if corpus.get("own") else folder
-    files = []
-    for recorded in corpus["files"]:
-        inside, compression, recorded_bytes = _recorded(recorded, folder)
-        path = root / inside if inside else root
-        try:
-            size_bytes = path.stat().st_size
-        except (OSError, ValueError) as error:  # a ValueError where the name cannot be one
-            reason = getattr(error, "strerror", None) or error
-            name = str(path)[:_SHOWN_PATH]  # as long as a damaged manifest likes
-            raise ArtifactError(f"{name} cannot be read: {reason}. Run: dvc repro download") from None
-        if size_bytes != recorded_bytes:
-            raise ArtifactError(
-                f"{path} has {size_bytes} bytes, but had {recorded_bytes} when the download stage looked. "
-                "Run: dvc repro"
-            )
-        files.append(CorpusFile(path, compression, size_bytes))
-    return files
+    return [CorpusFile(_as_recorded(root, entry), entry.format, entry.size_bytes) for entry in recorded]
+
+
+def _as_recorded(root: Path, entry: _Recorded) -> Path:
+    """The place of a file, which is there and has its size. Raises ArtifactError."""
+    path = root / entry.inside if entry.inside else root
+    try:
+        size_bytes = path.stat().st_size
+    except (OSError, ValueError) as error:  # a ValueError where the name cannot be one
+        reason = getattr(error, "strerror", None) or error
+        name = str(path)[:_SHOWN_PATH]  # as long as a damaged manifest likes
+        raise ArtifactError(f"{name} cannot be read: {reason}. Run: dvc repro download") from None
+    if size_bytes != entry.size_bytes:
+        raise ArtifactError(
+            f"{path} has {size_bytes} bytes, but had {entry.size_bytes} when the download stage looked. Run: dvc repro"
+        )
+    return path
+
+
+def _remote(url: object, entry: _Recorded, folder: Path) -> RemoteFile:
+    """A file in a store, which is looked at when it is opened."""
+    if not isinstance(url, str) or "://" not in url or entry.version is None:
+        raise ArtifactError(f"{folder / 'manifest.json'} is damaged: no URL or no version. Run: dvc repro download")
+    return RemoteFile(f"{url}/{entry.inside}" if entry.inside else url, entry.size_bytes, entry.version)
 
 
 def _stays_inside(path: str) -> bool:
@@ -337,13 +324,26 @@ def _stays_inside(path: str) -> bool:
     return not pure.is_absolute() and ".." not in pure.parts and "\0" not in path and len(path) < _LONGEST_PATH
 
 
-def _recorded(entry: object, folder: Path) -> tuple[str, str, int]:
-    """Path, compression and size of a file as the manifest has them. Raises ArtifactError if they are none."""
-    fields = [entry.get(key) for key in ("path", "format", "size_bytes")] if isinstance(entry, dict) else [None]
+@dataclass(frozen=True)
+class _Recorded:
+    """A file as the manifest has it."""
+
+    inside: str
+    """Path in the folder; empty where the corpus is this file."""
+    format: str
+    size_bytes: int
+    version: str | None
+    """Of a file in a store."""
+
+
+def _recorded(entry: object, folder: Path) -> _Recorded:
+    """Raises ArtifactError if the manifest's entry is none."""
+    keys = ("path", "format", "size_bytes", "version")
+    fields = [entry.get(key) for key in keys] if isinstance(entry, dict) else [None]
     match fields:
-        case [str(inside), str(compression), int(size_bytes)]:
+        case [str(inside), str(compression), int(size_bytes), (str() | None) as version]:
             if (compression == "text" or compression in _MAGIC) and _stays_inside(inside):
-                return inside, compression, size_bytes
+                return _Recorded(inside, compression, size_bytes, version)
     raise ArtifactError(
         f"{folder / 'manifest.json'} is damaged: {reprlib.repr(entry)} describes no file of the corpus. "
         "Run: dvc repro download"

@@ -12,11 +12,11 @@ import re
 import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import BinaryIO, Literal
 
 from wordlab.errors import CorpusError
 from wordlab.piece_stream import joined_pieces
+from wordlab.remote_files import CorpusPath
 
 ROW_LIMIT_BYTES = 1 << 26
 """A longer line is a row that cannot be read: rows are held in memory, one at a time."""
@@ -45,7 +45,7 @@ class InvalidRowError(Exception):
 
 def rows_to_pieces(
     rows: Iterator[tuple[str, Callable[[], bytes | None]]],
-    path: Path,
+    path: CorpusPath,
     invalid: Literal["error", "drop"],
     dropped: Counter[str],
 ) -> Iterator[bytes]:
@@ -84,7 +84,7 @@ def as_text(row: bytes, hint: str = "") -> str:
 
 
 def json_texts(
-    stream: BinaryIO, path: Path, field: str, invalid: Literal["error", "drop"], dropped: Counter[str]
+    stream: BinaryIO, path: CorpusPath, field: str, invalid: Literal["error", "drop"], dropped: Counter[str]
 ) -> Iterator[bytes]:
     """The texts in `field` of a file with one JSON object a line; empty lines are passed over."""
     rows = (
@@ -142,7 +142,7 @@ def _json_text(line: bytes | None, field: str) -> bytes | None:
 
 
 def wikiextractor_texts(
-    stream: BinaryIO, path: Path, invalid: Literal["error", "drop"], dropped: Counter[str]
+    stream: BinaryIO, path: CorpusPath, invalid: Literal["error", "drop"], dropped: Counter[str]
 ) -> Iterator[bytes]:
     """Texts of pages between <doc ...> and </doc>, as WikiExtractor writes them, without the line of the title.
 

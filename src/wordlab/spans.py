@@ -9,21 +9,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 from wordlab.rawtext import open_text_stream
+from wordlab.remote_files import CorpusPath, RemoteFile
 
 LINE_LIMIT_BYTES = 1 << 20
 """A line may pass the end of its shard by so much before it is cut at white space."""
 PAGE_LIMIT_BYTES = 1 << 26
 """The same for a page of a dump. MediaWiki stores 2 MiB at most; with all revisions a page can be larger."""
 _READ_BYTES = 1 << 20
+_LOOK_BYTES = 1 << 16
+"""Read at a time where only the place of a cut is looked for."""
 _ALL_BYTES = 1 << 62
 _HEAD_BYTES = 1 << 16
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _DUMP_START = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?<(?:mediawiki[\s>]|page>)")
-_PAGE_END = b"</page>"
+_PAGE_END, _LINE_END = b"</page>", b"\n"
 _NAMESPACE = re.compile(rb'<namespace key="(-?\d{1,9})"[^<>]*+>([^<]++)</namespace>')
 
 
@@ -39,7 +41,7 @@ class Dump:
 class Span:
     """A piece of one file, decompressed."""
 
-    path: Path
+    path: CorpusPath
     offset: int
     """Bytes of the file before `data`."""
     data: bytes
@@ -50,42 +52,73 @@ class Span:
     dump: Dump | None
     """Set where the file is a MediaWiki dump that is to be stripped."""
 
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    def read(self) -> Span:
+        return self
+
+
+@dataclass(frozen=True)
+class UnreadSpan:
+    """The same of a file in a store, to be read by who works on it."""
+
+    path: RemoteFile
+    offset: int
+    size: int
+    starts_file: bool
+    ends_file: bool
+    cut: bool
+    dump: Dump | None
+
+    def read(self) -> Span:
+        """Raises CorpusError where the file has changed, DownloadError where it cannot be read."""
+        data = self.path.read_part(self.offset, self.size)
+        return Span(self.path, self.offset, data, self.starts_file, self.ends_file, self.cut, self.dump)
+
 
 @dataclass(frozen=True)
 class ShardTask:
-    """What a worker gets: the raw bytes of one shard."""
+    """What a worker gets: the raw bytes of one shard, or where they lie."""
 
     index: int
-    spans: list[Span]
+    spans: list[Span | UnreadSpan]
 
     @property
     def raw_bytes(self) -> int:
-        return sum(len(span.data) for span in self.spans)
+        return sum(span.size for span in self.spans)
+
+    def read(self) -> list[Span]:
+        """All of its bytes. Raises as `UnreadSpan.read` does."""
+        return [span.read() for span in self.spans]
 
 
 def cut_into_shards(
-    files: Sequence[Path],
+    files: Sequence[CorpusPath],
     shard_bytes: int,
     find_dumps: bool,
-    open_text: Callable[[Path], BinaryIO] = open_text_stream,
+    open_text: Callable[[CorpusPath], BinaryIO] = open_text_stream,
     max_bytes: int = 0,
 ) -> Iterator[ShardTask]:
     """All shards, in order.
 
     find_dumps: cut MediaWiki XML at pages. open_text: opens the text of a file. max_bytes: read no further than to
     where a shard of this size would end, whatever the size of shards; 0: read all.
+
+    Of plain text in a store only the beginning and the places of the cuts are read here.
     """
-    spans: list[Span] = []
+    spans: list[Span | UnreadSpan] = []
     filled, index, left = 0, 0, max_bytes or _ALL_BYTES
     for path in files:
         if left <= 0:
             break
         with open_text(path) as stream:
-            reader = _SpanReader(path, stream, find_dumps)
+            reader = _reader_of(path, stream, find_dumps)
             while left > 0 and (span := reader.next_span(min(shard_bytes - filled, left))):
                 spans.append(span)
-                filled += len(span.data)
-                left -= len(span.data)
+                filled += span.size
+                left -= span.size
                 if filled >= shard_bytes:
                     yield ShardTask(index, spans)
                     spans, filled, index = [], 0, index + 1
@@ -93,15 +126,21 @@ def cut_into_shards(
         yield ShardTask(index, spans)
 
 
-class _SpanReader:
-    """Cuts one stream."""
+def _reader_of(path: CorpusPath, stream: BinaryIO, find_dumps: bool) -> _SpanReader | _CutFinder:
+    if isinstance(path, RemoteFile) and stream.seekable():  # the file as it lies there, neither unpacked nor recoded
+        return _CutFinder(path, stream, find_dumps)
+    return _SpanReader(path, stream, find_dumps)
 
-    def __init__(self, path: Path, stream: BinaryIO, find_dumps: bool) -> None:
-        self._path = path
+
+class _Cutter:
+    """Finds where to cut one stream."""
+
+    def __init__(self, stream: BinaryIO, find_dumps: bool, read_bytes: int) -> None:
         self._stream = stream
+        self._read_bytes = read_bytes
         self._buffer = bytearray()
         self._ended = False
-        self._fill(_HEAD_BYTES)
+        self._fill(_HEAD_BYTES + len(_BYTE_ORDER_MARK))
         self._offset = 0
         self._started = False
         if self._buffer.startswith(_BYTE_ORDER_MARK):
@@ -112,27 +151,13 @@ class _SpanReader:
     def _fill(self, size: int) -> None:
         """Read until the buffer holds `size` bytes or the file ends."""
         while len(self._buffer) < size and not self._ended:
-            data = self._stream.read(max(_READ_BYTES, size - len(self._buffer)))
+            data = self._stream.read(max(self._read_bytes, size - len(self._buffer)))
             self._ended = not data
             self._buffer += data
 
-    def next_span(self, room: int) -> Span | None:
-        """The next `room` bytes and what follows them up to the next good place for a cut; None at the end."""
-        self._fill(room)
-        size, cut = self._find_cut(room)
-        data = bytes(self._buffer[:size])
-        del self._buffer[:size]
-        if not data:
-            return None
-        self._fill(1)
-        span = Span(self._path, self._offset, data, not self._started, not self._buffer, cut, self._dump)
-        self._offset += size
-        self._started = True
-        return span
-
     def _find_cut(self, room: int) -> tuple[int, bool]:
         """Size of the next span, and whether it is cut at a bad place."""
-        mark, limit = (_PAGE_END, PAGE_LIMIT_BYTES) if self._dump else (b"\n", LINE_LIMIT_BYTES)
+        mark, limit = (_PAGE_END, PAGE_LIMIT_BYTES) if self._dump else (_LINE_END, LINE_LIMIT_BYTES)
         searched, stop = max(0, room - len(mark)), room + limit
         while True:
             found = self._buffer.find(mark, searched, stop)
@@ -153,6 +178,52 @@ class _SpanReader:
         while stop > first and self._buffer[stop] & 0xC0 == 0x80:
             stop -= 1
         return stop
+
+
+class _SpanReader(_Cutter):
+    """Cuts a stream, read from its start to its end."""
+
+    def __init__(self, path: CorpusPath, stream: BinaryIO, find_dumps: bool) -> None:
+        super().__init__(stream, find_dumps, _READ_BYTES)
+        self._path = path
+
+    def next_span(self, room: int) -> Span | None:
+        """The next `room` bytes and what follows them up to the next good place for a cut; None at the end."""
+        self._fill(room)
+        size, cut = self._find_cut(room)
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        if not data:
+            return None
+        self._fill(1)
+        span = Span(self._path, self._offset, data, not self._started, not self._buffer, cut, self._dump)
+        self._offset += size
+        self._started = True
+        return span
+
+
+class _CutFinder(_Cutter):
+    """Finds the same cuts in a file that can be read from any place on."""
+
+    def __init__(self, path: RemoteFile, stream: BinaryIO, find_dumps: bool) -> None:
+        super().__init__(stream, find_dumps, _LOOK_BYTES)
+        self._path = path
+
+    def next_span(self, room: int) -> UnreadSpan | None:
+        """The same without its bytes."""
+        left = self._path.size_bytes - self._offset
+        if left <= 0:
+            return None
+        skipped = min(left, max(0, room - len(_PAGE_END)))  # the longer mark; it may begin before so many bytes
+        self._stream.seek(self._offset + skipped)
+        self._buffer.clear()
+        self._ended = False
+        size, cut = self._find_cut(room - skipped)
+        size += skipped
+        span = UnreadSpan(self._path, self._offset, size, not self._started, size == left, cut, self._dump)
+        self._offset += size
+        self._started = True
+        return span
 
 
 def read_dump_head(head: bytes) -> Dump | None:

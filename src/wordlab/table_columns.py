@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -19,6 +18,7 @@ from wordlab.arrow_messages import check_claims
 from wordlab.errors import CorpusError
 from wordlab.piece_stream import joined_pieces
 from wordlab.records import as_text, rows_to_pieces
+from wordlab.remote_files import CorpusPath, RemoteFile
 
 _ROWS = 256
 """Rows in memory at a time; they may be long documents."""
@@ -28,7 +28,7 @@ _FORM = "a string, large_string, string_view or binary column, or a dictionary o
 
 
 def table_texts(
-    path: Path, kind: str, field: str, invalid: Literal["error", "drop"], dropped: Counter[str]
+    path: CorpusPath, kind: str, field: str, invalid: Literal["error", "drop"], dropped: Counter[str]
 ) -> Iterator[bytes]:
     """Texts in column `field`, a line end behind each. Null rows are counted as `rows_without_text`.
 
@@ -37,7 +37,7 @@ def table_texts(
     return joined_pieces(rows_to_pieces(_rows(path, kind, field), path, invalid, dropped))
 
 
-def _rows(path: Path, kind: str, field: str) -> Iterator[Any]:
+def _rows(path: CorpusPath, kind: str, field: str) -> Iterator[Any]:
     number = 0
     batches = _parquet_batches(path, field) if kind == "parquet" else _arrow_batches(path, field)
     while True:
@@ -72,15 +72,21 @@ def _as_binary(column: pa.Array) -> pa.Array:
     return column
 
 
-def _parquet_batches(path: Path, field: str) -> Iterator[pa.Array]:
-    with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
+def _parquet_batches(path: CorpusPath, field: str) -> Iterator[pa.Array]:
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(path.open("rb")) if isinstance(path, RemoteFile) else path
+        file = stack.enter_context(pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, pre_buffer=False))
         _find_column(file.schema_arrow, field, path)
         for batch in file.iter_batches(_ROWS, columns=[field], use_threads=False):
             yield batch.column(0)
 
 
-def _arrow_batches(path: Path, field: str) -> Iterator[pa.Array]:
-    with pa.memory_map(str(path)) as source:
+def _arrow_batches(path: CorpusPath, field: str) -> Iterator[pa.Array]:
+    with contextlib.ExitStack() as stack:
+        if isinstance(path, RemoteFile):
+            source = pa.PythonFile(stack.enter_context(path.open("rb")), mode="r")
+        else:
+            source = stack.enter_context(pa.memory_map(str(path)))
         is_file = source.read(6) == b"ARROW1"
         check_claims(source, is_file)
         source.seek(0)
@@ -98,7 +104,7 @@ def _arrow_batches(path: Path, field: str) -> Iterator[pa.Array]:
                 yield column.slice(start, _ROWS)
 
 
-def _find_column(schema: pa.Schema, field: str, path: Path) -> int:
+def _find_column(schema: pa.Schema, field: str, path: CorpusPath) -> int:
     """Where the column of text stands. Raises CorpusError where there is none, or more than one."""
     found = schema.get_all_field_indices(field)
     if len(found) != 1:
@@ -123,7 +129,7 @@ def _find_column(schema: pa.Schema, field: str, path: Path) -> int:
 
 
 @contextlib.contextmanager
-def _damage_as_error(path: Path, kind: str) -> Iterator[None]:
+def _damage_as_error(path: CorpusPath, kind: str) -> Iterator[None]:
     """What Arrow raises over a file as a CorpusError: it is damaged, is none, or asks for memory that is not there."""
     try:
         yield

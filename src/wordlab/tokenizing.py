@@ -30,6 +30,7 @@ from wordlab.parallel import Workers, as_workers, map_tasks
 from wordlab.parts import Parts, Record, file_identity, identity_of, kept_parts, make_part
 from wordlab.pieces import MODEL, count_pieces, train_pieces
 from wordlab.rawtext import sniff_format
+from wordlab.remote_files import CorpusPath, size_of
 from wordlab.shard_text import judge_lines, shard_text
 from wordlab.shards import DICTIONARY_SCHEMA, write_batch, write_sentences
 from wordlab.spans import ShardTask, cut_into_shards
@@ -55,7 +56,7 @@ class ShardReport:
 
 
 def tokenize_corpus(
-    files: Sequence[Path],
+    files: Sequence[CorpusPath],
     config: TokenizeConfig,
     out_folder: Path,
     workers: int | Workers,
@@ -136,7 +137,7 @@ def _versions(config: TokenizeConfig) -> dict[str, Any]:
 
 
 def _tasks(
-    files: Sequence[Path],
+    files: Sequence[CorpusPath],
     config: TokenizeConfig,
     stored: CorpusFormatConfig,
     dropped: Counter[str],
@@ -155,14 +156,14 @@ def _tasks(
         yield task
 
 
-def total_bytes(files: Sequence[Path], stored: CorpusFormatConfig = TEXT) -> int | None:
+def total_bytes(files: Sequence[CorpusPath], stored: CorpusFormatConfig = TEXT) -> int | None:
     """Bytes of text in the files; None where that is not known before they are read."""
     if any(sniff_format(path) != "text" or not is_plain_text(path, stored) for path in files):
         return None
-    return sum(path.stat().st_size for path in files)
+    return sum(size_of(path) for path in files)
 
 
-def _bytes_to_read(files: Sequence[Path], config: TokenizeConfig, stored: CorpusFormatConfig) -> int | None:
+def _bytes_to_read(files: Sequence[CorpusPath], config: TokenizeConfig, stored: CorpusFormatConfig) -> int | None:
     size = total_bytes(files, stored)
     return min(size, config.max_bytes) if size and config.max_bytes else size
 
@@ -236,7 +237,7 @@ def _manifest_content(reports: Sequence[ShardReport], dropped_rows: Counter[str]
     }
 
 
-def _no_tokens_message(files: Sequence[Path], reports: Sequence[ShardReport], dropped: Counter[str]) -> str:
+def _no_tokens_message(files: Sequence[CorpusPath], reports: Sequence[ShardReport], dropped: Counter[str]) -> str:
     rows = "".join(f", {count} {reason.replace('_', ' ')}" for reason, count in sorted((+dropped).items()))
     raw_bytes = sum(report.raw_bytes for report in reports)
     names = ", ".join(str(path) for path in files[:3]) + (", ..." if len(files) > 3 else "")

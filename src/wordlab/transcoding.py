@@ -8,10 +8,10 @@ from __future__ import annotations
 import codecs
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO, Literal
 
 from wordlab.errors import CorpusError
+from wordlab.remote_files import CorpusPath
 
 _READ_BYTES = 1 << 20
 _LONGEST_CHARACTER = 4
@@ -36,7 +36,7 @@ codecs.register_error("wordlab.stray", _mark_stray)
 
 
 def utf8_pieces(
-    stream: BinaryIO, path: Path, encoding: str, invalid: Literal["error", "drop"], dropped: Counter[str]
+    stream: BinaryIO, path: CorpusPath, encoding: str, invalid: Literal["error", "drop"], dropped: Counter[str]
 ) -> Iterator[bytes]:
     """The stream's text in UTF-8. Bytes that are no text are an error, or left out and counted as `invalid_bytes`.
 
@@ -62,7 +62,7 @@ def utf8_pieces(
         dropped["truncated_final_bytes"] += pending
 
 
-def _check_mark(data: bytes, path: Path, name: str, encoding: str) -> None:
+def _check_mark(data: bytes, path: CorpusPath, name: str, encoding: str) -> None:
     if name in _MARKS and not data.startswith(_MARKS[name]):
         raise CorpusError(
             f"{path} has no byte order mark, so {encoding} does not say which byte comes first. Name {name}-le or "
@@ -70,7 +70,7 @@ def _check_mark(data: bytes, path: Path, name: str, encoding: str) -> None:
         )
 
 
-def _as_utf8(text: str, path: Path, encoding: str, invalid: str, dropped: Counter[str]) -> bytes:
+def _as_utf8(text: str, path: CorpusPath, encoding: str, invalid: str, dropped: Counter[str]) -> bytes:
     if "\0" in text:
         if invalid == "error":
             raise CorpusError(
@@ -88,6 +88,6 @@ def _as_utf8(text: str, path: Path, encoding: str, invalid: str, dropped: Counte
     return kept
 
 
-def _broken_message(path: Path, encoding: str, error: UnicodeDecodeError, offset: int) -> str:
+def _broken_message(path: CorpusPath, encoding: str, error: UnicodeDecodeError, offset: int) -> str:
     found = " ".join(f"{byte:02x}" for byte in error.object[error.start : error.start + _LONGEST_CHARACTER])
     return f"{path} is not {encoding}: bytes {found} at offset {offset + error.start} ({error.reason}). {_REMEDY}"
