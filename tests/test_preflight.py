@@ -290,7 +290,8 @@ def test_distinct_words_are_foretold_from_two_shards(tmp_path: Path) -> None:
         words = pa.array([f"word{number}" for number in numbers], pa.large_string())
         batch = pa.record_batch([words, pa.array(counts)], schema=DICTIONARY_SCHEMA)
         write_batch(tmp_path / f"dictionary-{shard:05d}.arrow", batch)
-    distinct, kept, word_bytes = preflight._counted_words(tmp_path, 32, 1)
+    distinct, kept, word_bytes, exponent = preflight._counted_words(tmp_path, 32, 1)
+    assert 0.3 < exponent < 0.9
     assert 0.7 < distinct / len(seen) < 1.5 and kept == distinct
     assert 9 <= word_bytes <= 11
     assert preflight._counted_words(tmp_path, 32, 64)[1] < distinct / 2

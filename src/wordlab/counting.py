@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from wordlab.artifacts import fingerprint, output_folder, write_atomic, write_manifest
+from wordlab import dictionaries
+from wordlab.artifacts import fingerprint, output_folder, write_manifest
 from wordlab.config import VocabConfig
-from wordlab.errors import CorpusError
+from wordlab.dictionaries import BINS, map_dictionary, merged, merged_by_bins, write_binned
+from wordlab.frequent_words import FrequentWords
 from wordlab.parallel import Workers, as_workers, map_tasks
 from wordlab.parts import Record, identity_of, kept_parts, make_part
-from wordlab.phrase_counting import Found, find_phrases
-from wordlab.phrases import no_phrases
-from wordlab.shards import DICTIONARY_SCHEMA, map_batch, read_tokens_manifest, write_batch
+from wordlab.phrase_counting import find_phrases
+from wordlab.phrases import Phrases, no_phrases
+from wordlab.shards import read_tokens_manifest
 from wordlab.stage import progress
 from wordlab.vocab import SamplingTables, Vocab
 from wordlab.wordtable import WordTable
 
-SHARDS_TOGETHER = 16
-"""Shards whose dictionaries are merged by one worker. More of them: a shorter merge of all, and a longer one again
-after a kill."""
+_LINES_TOGETHER = 1 << 16
 
 
 def build_vocab(
@@ -40,49 +36,85 @@ def build_vocab(
     """
     workers = as_workers(workers)
     manifest = read_tokens_manifest(tokenize_folder)
-    table, counts = count_words(tokenize_folder, manifest, out_folder, workers)
-    found, phrases_only = Found(no_phrases(), counts, []), 0
     if config.phrases.thresholds:
-        found = find_phrases(tokenize_folder, len(manifest["shards"]), table, counts, config.phrases, workers.number)
-        phrases_only = int((found.counts[: len(counts)] == 0).sum())
-    words, counts = left_words(table, found.counts)
-    vocab, dropped = select_words(words, counts, config)
+        words, phrases, report = _count_with_phrases(tokenize_folder, manifest, config, out_folder, workers)
+    else:
+        words = FrequentWords(config.min_count, config.max_size)
+        count_words(tokenize_folder, manifest, out_folder, workers, words)
+        phrases, report = no_phrases(), {}
+    vocab, dropped = words.select(config)
     content = {
         "vocabulary": vocab.fingerprint,
         "num_words": len(vocab),
         "num_tokens": int(vocab.counts.sum()),
         "dropped": dropped,
+        **report,
     }
-    if found.passes:
-        content["phrases"] = {"passes": found.passes, "words_in_phrases_alone": phrases_only}
     with output_folder(out_folder) as folder:
-        vocab.save(folder / "words.arrow", fingerprint(manifest["files"]), found.phrases.fingerprint)
-        if found.phrases:
-            found.phrases.save(folder / "phrases.arrow")
+        vocab.save(folder / "words.arrow", fingerprint(manifest["files"]), phrases.fingerprint)
+        if phrases:
+            phrases.save(folder / "phrases.arrow")
         tables = SamplingTables.build(vocab.counts, config.subsample_t, config.noise_power)
         tables.save(folder / "sampling.arrow", vocab.fingerprint)
-        lines = (f"{word}\t{count}\n" for word, count in zip(vocab.words, vocab.counts.tolist(), strict=True))
-        write_atomic(folder / "vocab.tsv", "".join(lines).encode())
+        _write_lines(folder / "vocab.tsv", vocab)
         write_manifest(folder, "vocab", content)
-        if not found.phrases:  # for DVC, which wants each output there; nothing reads it, so no manifest lists it
-            found.phrases.save(folder / "phrases.arrow")
+        if not phrases:  # for DVC, which wants each output there; nothing reads it, so no manifest lists it
+            phrases.save(folder / "phrases.arrow")
     return content
 
 
-def count_words(
-    tokenize_folder: Path, manifest: dict[str, Any], out_folder: Path, workers: Workers
-) -> tuple[WordTable, NDArray[np.int64]]:
-    """Distinct words of all shards, in the order of first appearance, and their counts; exact, whatever their number.
+def _write_lines(path: Path, vocab: Vocab) -> None:
+    """A word and its count on each line."""
+    with path.open("wb") as file:
+        for start in range(0, len(vocab), _LINES_TOGETHER):
+            words, counts = vocab.array.slice(start, _LINES_TOGETHER), vocab.counts[start : start + _LINES_TOGETHER]
+            rows = zip(words.to_pylist(), counts.tolist(), strict=True)
+            file.write("".join(f"{word}\t{count}\n" for word, count in rows).encode())
 
-    Long corpora are counted in groups of shards, on several workers. A group that is finished is kept beside out_folder
-    until all are: a run that is killed goes on with the next.
+
+def _count_with_phrases(
+    tokenize_folder: Path, manifest: dict[str, Any], config: VocabConfig, out_folder: Path, workers: Workers
+) -> tuple[FrequentWords, Phrases, dict[str, Any]]:
+    """Words as they are counted with phrases joined, the phrases, and what the manifest says of them."""
+    counted = FrequentWords(_fewest_in_phrases(config), keep_joined=True)
+    count_words(tokenize_folder, manifest, out_folder, workers, counted)
+    words, counts = counted.unordered()
+    table = WordTable()
+    table.add(words)
+    shards, rare = len(manifest["shards"]), counted.rare_tokens
+    found = find_phrases(tokenize_folder, shards, table, counts, config.phrases, workers.number, rare)
+    left = found.counts > 0  # some words stand in phrases alone
+    report = {"passes": found.passes, "words_in_phrases_alone": int((~left[: len(counts)]).sum())}
+    words = table.words()
+    frequent = counted.after_phrases(words.filter(pa.array(left)), found.counts[left], config)
+    return frequent, found.phrases, {"phrases": report} if found.passes else {}
+
+
+def _fewest_in_phrases(config: VocabConfig) -> int:
+    """Tokens that a word must have to be looked at where phrases are joined.
+
+    A pair occurs as often as its rarer word at most, and what occurs as often as delta or less is no phrase
+    (wordlab.pair_counts). So whatever is that rare stays as it is, and need not be remembered word by word.
+    """
+    return min(config.min_count, config.phrases.delta + 1)
+
+
+def count_words(
+    tokenize_folder: Path, manifest: dict[str, Any], out_folder: Path, workers: Workers, words: FrequentWords
+) -> None:
+    """Give `words` the distinct words of all shards with their counts; exact, whatever their number.
+
+    Long corpora are counted in groups of shards, on several workers, and put together some bins of words at a time
+    (wordlab.dictionaries). A group that is finished is kept beside out_folder until all are: a run that is killed goes
+    on with the next.
     """
     num_shards = len(manifest["shards"])
-    groups = [range(start, min(start + SHARDS_TOGETHER, num_shards)) for start in range(0, num_shards, SHARDS_TOGETHER)]
+    groups = _groups(manifest)
     if len(groups) < 2:
         paths = [tokenize_folder / f"dictionary-{index:05d}.arrow" for index in range(num_shards)]
-        return merge_dictionaries(progress(num_shards, "shard", "vocab", iterable=paths))
-    identity = identity_of("vocab", tokens=fingerprint(manifest["files"]), together=SHARDS_TOGETHER)
+        words.add(*merged(map(map_dictionary, progress(num_shards, "shard", "vocab", iterable=paths))))
+        return
+    identity = identity_of("vocab", tokens=fingerprint(manifest["files"]), groups=[group.start for group in groups])
     with kept_parts(out_folder, identity) as parts:
         work = functools.partial(_count_group, tokenize_folder=tokenize_folder.absolute(), place=parts.place)
         unfinished = [group for group in groups if parts.found(_group_name(group)) is None]
@@ -91,8 +123,30 @@ def count_words(
             for group, record in zip(unfinished, map_tasks(work, unfinished, workers, parts.place, True), strict=True):
                 parts.add(_group_name(group), record)
                 bar.update(len(group))
-        paths = [parts.folder / f"words-{_group_name(group)}.arrow" for group in groups]
-        return merge_dictionaries(progress(len(groups), "group", "merge", iterable=paths))
+        found = [map_dictionary(parts.folder / f"words-{_group_name(group)}.arrow") for group in groups]
+        bounds = [parts.found(_group_name(group))["bounds"] for group in groups]
+        with progress(BINS, "bin", "merge") as bar:
+            for bins, dictionary in merged_by_bins(found, bounds, dictionaries.MERGED_BYTES):
+                words.add(*dictionary)
+                bar.update(len(bins))
+
+
+def _groups(manifest: dict[str, Any]) -> list[range]:
+    """Shards one after the other, as many as are merged together: by number and the size of their dictionaries."""
+    groups: list[range] = []
+    start = together = 0
+    for index in range(len(manifest["shards"])):
+        recorded = manifest["files"].get(
+            f"dictionary-{index:05d}.arrow", {"size_bytes": 0}
+        )  # a missing one is told later
+        if index > start and (
+            index - start == dictionaries.SHARDS_TOGETHER
+            or together + recorded["size_bytes"] > dictionaries.MERGED_BYTES
+        ):
+            groups.append(range(start, index))
+            start, together = index, 0
+        together += recorded["size_bytes"]
+    return [*groups, range(start, len(manifest["shards"]))] if manifest["shards"] else []
 
 
 def _group_name(group: range) -> str:
@@ -102,78 +156,9 @@ def _group_name(group: range) -> str:
 def _count_group(group: range, tokenize_folder: Path, place: Path) -> Record:
     """Merge the dictionaries of a group of shards into one."""
 
-    def work(folder: Path) -> dict[str, int]:
-        table, counts = merge_dictionaries(tokenize_folder / f"dictionary-{index:05d}.arrow" for index in group)
-        batch = pa.record_batch([table.words(), pa.array(counts)], schema=DICTIONARY_SCHEMA)
-        write_batch(folder / f"words-{_group_name(group)}.arrow", batch)
-        return {"num_words": len(table)}
+    def work(folder: Path) -> dict[str, list[int]]:
+        paths = [tokenize_folder / f"dictionary-{index:05d}.arrow" for index in group]
+        dictionary = merged(map(map_dictionary, paths)) if len(paths) > 1 else map_dictionary(paths[0])
+        return {"bounds": write_binned(folder / f"words-{_group_name(group)}.arrow", dictionary)}
 
     return make_part(place, _group_name(group), work)
-
-
-def merge_dictionaries(paths: Iterable[Path]) -> tuple[WordTable, NDArray[np.int64]]:
-    """Distinct words, in the order of first appearance, and their counts. Holds one dictionary at a time."""
-    table = WordTable()
-    counts = np.zeros(1024, dtype=np.int64)
-    for path in paths:
-        batch = map_batch(path, DICTIONARY_SCHEMA, "tokenize")
-        ids = table.add(batch.column(0))
-        if len(table) > len(counts):
-            counts = np.concatenate([counts, np.zeros(max(len(table), len(counts)), dtype=np.int64)])
-        counts[ids] += batch.column(1).to_numpy()  # a shard names each word once
-    return table, counts[: len(table)]
-
-
-def left_words(table: WordTable, counts: NDArray[np.int64]) -> tuple[pa.LargeStringArray, NDArray[np.int64]]:
-    """The words that have tokens, and their counts: where there are phrases, some have none left."""
-    left = counts > 0
-    words = table.words()
-    return (words, counts) if left.all() else (words.filter(pa.array(left)), counts[left])
-
-
-def select_words(
-    words: pa.LargeStringArray, counts: NDArray[np.int64], config: VocabConfig
-) -> tuple[Vocab, dict[str, int]]:
-    """The vocabulary, ordered by count, falling, then by UTF-8 bytes, and what was dropped for it.
-
-    Raises CorpusError if fewer than two words are left.
-    """
-    if len(words) == 0:
-        raise CorpusError("The corpus holds no words. Check corpus in params.yaml, then run: dvc repro")
-    frequent = counts >= config.min_count
-    table = pa.table({"word": words.filter(pa.array(frequent)), "count": counts[frequent]})
-    table = table.take(pc.sort_indices(table, sort_keys=[("count", "descending"), ("word", "ascending")]))
-    limit = config.max_size or table.num_rows
-    kept = table.slice(0, limit).combine_chunks()
-    if kept.num_rows < 2:
-        raise CorpusError(_too_few_words_message(words, counts, int(frequent.sum()), config))
-    kept_counts = kept.column("count").to_numpy()
-    dropped = {
-        "words_below_min_count": int((~frequent).sum()),
-        "tokens_below_min_count": int(counts[~frequent].sum()),
-        "words_beyond_max_size": table.num_rows - kept.num_rows,
-        "tokens_beyond_max_size": int(counts[frequent].sum() - kept_counts.sum()),
-    }
-    return Vocab.from_arrow(pa.concat_arrays(kept.column("word").chunks), kept_counts), dropped
-
-
-def _too_few_words_message(
-    words: pa.LargeStringArray, counts: NDArray[np.int64], num_frequent: int, config: VocabConfig
-) -> str:
-    top = int(np.argmax(counts))
-    corpus = (
-        f"The corpus has {int(counts.sum())} tokens of {len(counts)} words; the most frequent, "
-        f"{words[top].as_py()!r}, occurs {counts[top]} times"
-    )
-    if num_frequent >= 2:
-        return (
-            f"vocab.max_size={config.max_size} leaves one word, but training needs two or more. Raise vocab.max_size."
-        )
-    if len(counts) < 2:
-        return f"{corpus}. Training needs two different words or more. Use a larger corpus: corpus in params.yaml"
-    second = int(np.partition(counts, -2)[-2])
-    found = "No word" if num_frequent == 0 else "Only one word"
-    return (
-        f"{found} reaches vocab.min_count={config.min_count}. {corpus}. Training needs two words or more. "
-        f"Use a larger corpus, or lower the limit: dvc exp run -S vocab.min_count={second}"
-    )

@@ -34,17 +34,24 @@ class Found:
 
 
 def find_phrases(
-    folder: Path, num_shards: int, table: WordTable, counts: NDArray[np.int64], config: PhrasesConfig, workers: int
+    folder: Path,
+    num_shards: int,
+    table: WordTable,
+    counts: NDArray[np.int64],
+    config: PhrasesConfig,
+    workers: int,
+    rare_tokens: int = 0,
 ) -> Found:
     """Find the phrases of all passes in the token shards, and add their joined words to `table`.
 
-    table, counts: all words of the shards and their tokens.   workers: threads, 0 for all cores; they change no byte.
+    table, counts: words of the shards and their tokens: all that occur more often than config.delta, and all with a
+    JOINER in them.   workers: threads, 0 for all cores; they change no byte.   rare_tokens: of the other words.
     Raises ArtifactError if a shard is damaged.
     """
     shards = JoinedShards(folder, num_shards, table, workers)
     batches, passes = [], []
     for number, threshold in enumerate(config.thresholds, start=1):
-        num_tokens = int(counts.sum())
+        num_tokens = int(counts.sum()) + rare_tokens
         rule = Rule(float(num_tokens), float(config.delta), threshold)
         with progress(None, "token", f"phrases, pass {number}") as shards.bar:
             found = _in_order(count_pairs(shards, counts, rule), counts, rule, table)

@@ -65,10 +65,12 @@ KIWI_BYTES = 500 * MB
 """Kiwi with its dictionary, and what it keeps in mind while it reads, in each worker."""
 COUNTED_WORD_BYTES = 150
 """A distinct word while dictionaries are merged: table, counts, Arrow."""
+SELECTED_WORD_BYTES = 110
+"""A word of the vocabulary while it is selected: rows of dictionaries, filtered, joined and sorted; sampling tables."""
 WORD_BYTES = 260
 """A word of the vocabulary as a Python string in a list, with its bytes in Arrow and its line of text."""
-ENCODE_WORD_BYTES = 150
-"""The same without the line of text, but in a hash table."""
+ENCODE_WORD_BYTES = 100
+"""A word of the vocabulary in Arrow and in a hash table."""
 FOLDED_WORD_BYTES = 220
 """A word in evaluation's index, a dict of its upper case."""
 PHRASE_BYTES = 150
@@ -257,18 +259,33 @@ def _workers_here(params: Params) -> int:
 def _vocab(params: Params, _: int | None) -> Need:
     folder = DATA / "tokenize"
     shards = read_manifest(folder, "tokenize")["shards"]
-    distinct, kept, word_bytes = _counted_words(folder, len(shards), params.vocab.min_count)
+    distinct, kept, word_bytes, exponent = _counted_words(folder, len(shards), params.vocab.min_count)
     kept = min(kept, params.vocab.max_size or kept)
     counting, phrases = _phrases(params, shards, kept)
     kept += phrases
+    rows, groups, waiting = _merging(folder, len(shards), word_bytes)
     # The table's arrays are copied to grow, so the text of the words is there three times at worst.
-    memory = PROCESS_BYTES + distinct * (COUNTED_WORD_BYTES + 3 * word_bytes) + kept * (WORD_BYTES + 3 * word_bytes)
-    memory += counting + phrases * (PHRASE_BYTES + 6 * word_bytes)
-    disk = kept * (40 + 2 * word_bytes) + phrases * (44 + 2 * word_bytes) + MINIMUM_DISK
+    word = COUNTED_WORD_BYTES + 3 * word_bytes
+    merge = min(int(distinct * groups**-exponent), rows) * word
+    words = kept * (SELECTED_WORD_BYTES + 4 * word_bytes) + counting + phrases * (PHRASE_BYTES + 6 * word_bytes)
+    disk = kept * (40 + 2 * word_bytes) + phrases * (44 + 2 * word_bytes) + waiting + MINIMUM_DISK
     lower = "a higher vocab.min_count, or a vocab.max_size, or a smaller corpus"
-    if counting:
+    if counting:  # words that are frequent enough for phrases are in a table of their own
+        fewest = min(params.vocab.min_count, params.vocab.phrases.delta + 1)
+        words += _counted_words(folder, len(shards), fewest)[1] * word
         lower = f"fewer run.workers, a smaller tokenize.shard_bytes, no vocab.phrases.thresholds, {lower}"
-    return Need("vocab", memory, 0, disk, DATA / "vocab", lower)
+    memory = PROCESS_BYTES + max(min(_workers_here(params), groups) * merge, merge + words)
+    return Need("vocab", memory, waiting, disk, DATA / "vocab", lower)
+
+
+def _merging(folder: Path, num_shards: int, word_bytes: int) -> tuple[int, int, int]:
+    """Rows of dictionaries that are merged at a time at most, groups of shards that are merged on their own, and bytes
+    that these leave on disk, to be mapped."""
+    from wordlab.dictionaries import MERGED_BYTES, ROW_BYTES, SHARDS_TOGETHER
+
+    sizes = [(folder / f"dictionary-{index:05d}.arrow").stat().st_size for index in range(num_shards)]
+    groups = max(1, math.ceil(num_shards / SHARDS_TOGETHER), sum(sizes) // MERGED_BYTES)
+    return max([MERGED_BYTES, *sizes]) // (ROW_BYTES + word_bytes), groups, sum(sizes) if groups > 1 else 0
 
 
 def _phrases(params: Params, shards: list[dict[str, int]], words: int) -> tuple[int, int]:
@@ -282,13 +299,15 @@ def _phrases(params: Params, shards: list[dict[str, int]], words: int) -> tuple[
     return memory_bytes(sum(tokens), max(tokens, default=0), workers), words // WORDS_PER_PHRASE
 
 
-def _counted_words(folder: Path, num_shards: int, min_count: int) -> tuple[int, int, int]:
-    """Distinct words of all shards and those frequent enough, as two shards foretell them; mean bytes of a word.
+def _counted_words(folder: Path, num_shards: int, min_count: int) -> tuple[int, int, int, float]:
+    """Distinct words of all shards and those frequent enough, as two shards foretell them; mean bytes of a word; and
+    the power of the text that distinct words grow as (Heaps).
 
-    Distinct words grow as a power of the text (Heaps): how many the second shard adds gives the exponent.
+    How many words the second shard adds gives the exponent. So many words as an m-th part of the text has occur m times
+    in all of it, or more; two shards alone cannot tell where there are more than min_count.
     """
     if num_shards == 0:
-        return 0, 0, 0
+        return 0, 0, 0, 0.0
     first = _dictionary(folder, 0)
     mean_bytes = math.ceil(pc.sum(pc.binary_length(first.column("word"))).as_py() / max(1, first.num_rows))
     together = first
@@ -300,7 +319,8 @@ def _counted_words(folder: Path, num_shards: int, min_count: int) -> tuple[int, 
     distinct = int(first.num_rows * num_shards**exponent)
     seen_as_often = max(1.0, min_count * min(2, num_shards) / num_shards)
     frequent = pc.sum(pc.greater_equal(together.column("count"), seen_as_often)).as_py() or 0
-    return distinct, math.ceil(distinct * frequent / max(1, together.num_rows)), mean_bytes
+    share = min(frequent / max(1, together.num_rows), min(num_shards, min_count) ** -exponent)
+    return distinct, math.ceil(distinct * share), mean_bytes, exponent
 
 
 def _dictionary(folder: Path, shard: int) -> pa.Table:

@@ -26,7 +26,8 @@ SAMPLING_SCHEMA = pa.schema([pa.field("keep_probability", pa.float32()), pa.fiel
 class Vocab:
     """Words in the order of their ids. Stage `vocab` orders by count, falling, then by the word's UTF-8 bytes."""
 
-    words: list[str]
+    array: pa.LargeStringArray
+    """The words, shape (V,); a view of the mapped file where they were loaded."""
     counts: NDArray[np.int64]
     """Tokens per word in the corpus, shape (V,)."""
     fingerprint: str
@@ -41,7 +42,7 @@ class Vocab:
     def from_arrow(cls, words: pa.LargeStringArray, counts: NDArray[np.int64]) -> Vocab:
         """The same from an Arrow array, without a null."""
         assert len(words) == len(counts) and words.null_count == 0
-        return cls(words.to_pylist(), counts, words_fingerprint(words, counts))
+        return cls(words, counts, words_fingerprint(words, counts))
 
     @classmethod
     def load(cls, path: Path) -> Vocab:
@@ -63,11 +64,15 @@ class Vocab:
         """
         metadata = {"fingerprint": self.fingerprint, "tokens": tokens} | ({"phrases": phrases} if phrases else {})
         schema = DICTIONARY_SCHEMA.with_metadata(metadata)
-        columns = [self.arrow_words(), pa.array(self.counts)]
-        write_batch(Path(path), pa.record_batch(columns, schema=schema))
+        write_batch(Path(path), pa.record_batch([self.array, pa.array(self.counts)], schema=schema))
 
     def arrow_words(self) -> pa.LargeStringArray:
-        return pa.array(self.words, pa.large_string())
+        return self.array
+
+    @cached_property
+    def words(self) -> list[str]:
+        """The same as Python strings, made when first asked for (about 90 bytes a word)."""
+        return self.array.to_pylist()
 
     @cached_property
     def index(self) -> dict[str, int]:
@@ -75,7 +80,7 @@ class Vocab:
         return {word: word_id for word_id, word in enumerate(self.words)}
 
     def __len__(self) -> int:
-        return len(self.words)
+        return len(self.array)
 
 
 def vocabulary_sources(path: Path) -> tuple[str, str]:

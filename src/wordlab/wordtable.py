@@ -252,3 +252,11 @@ class WordTable:
     def words(self) -> pa.LargeStringArray:
         """All words, by id. Views of the table: add nothing while they are in use."""
         return string_array(self.offsets[: self.num_words + 1], self.utf8[: self.offsets[self.num_words]])
+
+
+def word_hashes(words: pa.LargeStringArray) -> NDArray[np.uint64]:
+    """64 bits of hash of each word, shape (len(words),)."""
+    bounds, utf8 = string_buffers(words)
+    values = np.empty(len(words), dtype=np.uint64)
+    _hash_words(utf8, bounds[:-1], bounds[1:], values)
+    return values
