@@ -90,7 +90,15 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Some 40 shards with words of many counts, and pairs that are phrases; `old_town` also stands there as a word."""
     lines = []
     for i in range(4000):
-        pair = "old town" if i % 7 == 0 else "new york" if i % 5 == 0 else f"p{i % 31} q{i % 29}"
+        pair = (
+            "zig zag"
+            if i % 1000 == 1
+            else "old town"
+            if i % 7 == 0
+            else "new york"
+            if i % 5 == 0
+            else f"p{i % 31} q{i % 29}"
+        )
         name = "old_town" if i in (5, 3500) else f"w{i % 401}"
         lines.append(f"the {pair} {name} über{i % 97} rare{i} 희귀{i % 1200}")
     return tokenized(tmp_path_factory.mktemp("tokens"), "\n".join(lines), tokenizer="whitespace", shard_bytes=1 << 12)
@@ -100,7 +108,7 @@ CONFIGS = {
     "few dropped": vocab_config(),
     "many dropped": vocab_config(min_count=3),
     "largest size": vocab_config(min_count=2, max_size=50),
-    "phrases": vocab_config(min_count=4, phrases=phrases_config(20.0, 10.0, delta=3)),
+    "phrases": vocab_config(min_count=6, phrases=phrases_config(20.0, 10.0, delta=3)),
     "phrases, rare words kept": vocab_config(min_count=1, phrases=phrases_config(20.0, delta=5)),
     "phrases of any words": vocab_config(min_count=6, phrases=phrases_config(300.0, delta=0)),
 }
@@ -121,14 +129,15 @@ def test_bytes_are_the_same_however_dictionaries_are_merged(tokens, tmp_path, mo
 
 
 def test_a_rare_word_that_reads_as_a_phrase_is_counted_with_it(tokens, tmp_path):
-    """Two tokens are too few to stand in a phrase, but belong to the word that its name makes."""
+    """Two tokens are too few to stand in a phrase, but belong to the word that its name makes; four are enough."""
     content = build_vocab(tokens, CONFIGS["phrases"], tmp_path / "vocab")
+    tokens_before = read_manifest(tokens, "tokenize")["num_tokens"]
     vocab = Vocab.load(tmp_path / "vocab/words.arrow")
     batch = pa.ipc.open_file(pa.memory_map(str(tmp_path / "vocab/phrases.arrow"))).get_batch(0)
     pairs = {(row["first"], row["second"]): row["joined"] for row in batch.to_pylist()}
-    assert pairs["old", "town"] == 572 and vocab.counts[vocab.index["old_town"]] == 572 + 2
+    assert pairs["zig", "zag"] == 4 and content["phrases"]["passes"][0]["tokens"] == tokens_before
+    assert pairs["old", "town"] == 571 and vocab.counts[vocab.index["old_town"]] == 571 + 2
     assert Phrases(batch).fingerprint
-    tokens_before = read_manifest(tokens, "tokenize")["num_tokens"]
     joined = sum(each["joined"] for each in content["phrases"]["passes"])
     assert content["num_tokens"] + content["dropped"]["tokens_below_min_count"] == tokens_before - joined
 
