@@ -7,9 +7,10 @@ from typing import Any
 from wordlab.artifacts import output_folder, write_manifest
 from wordlab.catalog import Row, find_row, load_catalog
 from wordlab.config import CorpusFormatConfig, load_params
+from wordlab.dumps import DumpFetcher, find_dump
 from wordlab.fetch import Fetcher, NoLocationWorkedError
 from wordlab.locations import MIRROR_VARIABLE
-from wordlab.own_corpus import describe_own, find_own, mark_source, show_source
+from wordlab.own_corpus import OwnCorpus, describe_own, find_own, mark_source, show_source
 from wordlab.preflight import begin
 from wordlab.rawtext import DOWNLOAD
 from wordlab.stage import run_stage, say
@@ -19,7 +20,8 @@ def main() -> None:
     params = load_params()
     begin("download", params)
     catalog = load_catalog()
-    own = None if params.corpus in catalog else find_own(params.corpus, catalog)
+    dump = None if params.corpus in catalog else find_dump(params.corpus)
+    own = None if dump or params.corpus in catalog else find_own(params.corpus, catalog)
     listed = {
         find_row(catalog, name, "evaluation", f"download.evaluation_sets.{position}"): None
         for position, name in enumerate(dict.fromkeys(params.download.evaluation_sets))
@@ -29,7 +31,10 @@ def main() -> None:
     fetcher = Fetcher()
     with output_folder(DOWNLOAD) as folder:
         (folder / "corpus").mkdir()
-        if own:
+        if dump:
+            fetched = DumpFetcher().fetch(dump)
+            corpus, own = fetched.describe(), OwnCorpus(fetched.path, "")
+        elif own:
             corpus = describe_own(own, params.download.corpus_format)
         else:
             corpus = fetch_corpus(fetcher, find_row(catalog, params.corpus, "corpus", "corpus"), folder / "corpus")

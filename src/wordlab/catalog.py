@@ -21,6 +21,8 @@ from wordlab.yaml_file import is_text, read_yaml, shown
 
 CATALOG = Path(__file__).with_name("catalog.yaml")
 KINDS = ("corpus", "evaluation")
+DUMP = "dump"
+"""A third kind, with fields of its own: `DumpRow`."""
 PLACES = ("url", "mirror", "package", "sdist", "wheel")
 FROM_INDEX = ("sdist", "wheel")
 """Places that pip downloads from a package index."""
@@ -82,19 +84,47 @@ class Row:
     locations: tuple[Location, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class DumpRow:
+    """A corpus that its publisher makes anew every month, with a list of checksums each time."""
+
+    name: str
+    """Of the wiki, which folders and files bear: kowiki."""
+    language: str
+    licence: str
+    description: str
+    file: str
+    """End of the file's name: pages-articles-multistream.xml.bz2."""
+    locations: tuple[tuple[str, str], ...]
+    """Places, `url` or `mirror`, and what they lead to: a folder with one folder for each wiki."""
+
+
 def load_catalog(path: Path = CATALOG) -> dict[str, Row]:
-    """Read and check the catalog; rows by name, in the order of the file. Raises ConfigError."""
+    """Read and check the catalog; rows by name, in the order of the file, but for dumps. Raises ConfigError."""
+    catalog = {name: _parse_row(name, row) for name, row in _rows(path).items() if not _is_dump(row)}
+    for row in catalog.values():
+        there = row.needs is None or (row.needs in catalog and catalog[row.needs].kind == row.kind)
+        _check(there, f"catalog.yaml: {row.name}", f"needs is {shown(row.needs)}, which is no row of kind {row.kind}")
+    return catalog
+
+
+def load_dumps(path: Path = CATALOG) -> dict[str, DumpRow]:
+    """The catalog's rows of dumps, by the name of their wiki. Raises ConfigError."""
+    return {name: _parse_dump(name, row) for name, row in _rows(path).items() if _is_dump(row)}
+
+
+def _is_dump(tree: object) -> bool:
+    return isinstance(tree, dict) and tree.get("kind") == DUMP
+
+
+def _rows(path: Path) -> dict[str, object]:
     try:
         tree = read_yaml(path)
     except FileNotFoundError as error:
         raise ConfigError(f"{path} cannot be read: {error}. Restore it with: git checkout {path}") from None
     if not isinstance(tree, dict) or not tree:
         raise ConfigError(f"{path}: there are no rows. Restore it with: git checkout {path}")
-    catalog = {str(name): _parse_row(str(name), row) for name, row in tree.items()}
-    for row in catalog.values():
-        there = row.needs is None or (row.needs in catalog and catalog[row.needs].kind == row.kind)
-        _check(there, f"catalog.yaml: {row.name}", f"needs is {shown(row.needs)}, which is no row of kind {row.kind}")
-    return catalog
+    return {str(name): row for name, row in tree.items()}
 
 
 def find_row(catalog: dict[str, Row], name: str, kind: str, key: str) -> Row:
@@ -126,6 +156,30 @@ def _parse_row(name: str, tree: object) -> Row:
     _check(isinstance(trees, list) and len(trees) > 0, where, "locations must be a list of at least one")
     locations = tuple(_parse_location(f"{where}, location {i}", t, kind, size_bytes) for i, t in enumerate(trees, 1))
     return Row(name=name, kind=kind, size_bytes=size_bytes, needs=needs, locations=locations, **texts)
+
+
+def _parse_dump(name: str, tree: object) -> DumpRow:
+    where = f"catalog.yaml: {name[:80]}"
+    texts = ("language", "licence", "description", "file")
+    fields = _fields(where, tree, ["kind", *texts, "locations"])
+    _check(bool(re.fullmatch(r"[a-z][a-z0-9_]*", name)), where, "its name must be a wiki's, of a-z, 0-9 and _")
+    found = {key: _text(where, fields, key) for key in texts}
+    _check(bool(re.fullmatch(r"[\w.-]+", found["file"])), where, f"file is {shown(found['file'])}, which is no name")
+    trees = fields["locations"]
+    _check(isinstance(trees, list) and len(trees) > 0, where, "locations must be a list of at least one")
+    locations = tuple(_parse_base(f"{where}, location {i}", tree) for i, tree in enumerate(trees, 1))
+    return DumpRow(name=name, locations=locations, **found)
+
+
+def _parse_base(where: str, tree: object) -> tuple[str, str]:
+    fields = _fields(where, tree, [], ["url", "mirror"])
+    _check(len(fields) == 1, where, f"it names {len(fields)} of url, mirror, but must name exactly one")
+    (place,) = fields
+    target = _text(where, fields, place)
+    is_address = re.fullmatch(r"https?://[^/?#]+/([^?#]*/)?", target) is not None
+    _check(place != "url" or is_address, where, f"{shown(target)} is no http(s) address that ends in /")
+    _check(place != "mirror" or is_safe_path(target), where, f"{shown(target)} leaves its folder")
+    return place, target
 
 
 def _parse_location(where: str, tree: object, kind: str, row_size_bytes: int) -> Location:

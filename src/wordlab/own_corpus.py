@@ -20,6 +20,7 @@ from wordlab.artifacts import unwritable_as_error, write_atomic
 from wordlab.catalog import Row, names_of_kind
 from wordlab.config import CorpusFormatConfig
 from wordlab.corpus_listing import list_own_files
+from wordlab.dumps import dump_names
 from wordlab.errors import ConfigError, suggestion
 from wordlab.fetch import main_checkout
 from wordlab.rawtext import DOWNLOAD, SOURCE, sniff_format
@@ -65,7 +66,7 @@ def find_own(corpus: str, catalog: dict[str, Row]) -> OwnCorpus | RemoteCorpus:
         names = names_of_kind(catalog, "corpus")
         raise ConfigError(
             f"params.yaml: corpus is {corpus!r}, which is neither a row of the catalog nor a file or folder: "
-            f"there is no {path}.{suggestion(corpus, names)}"
+            f"there is no {path}.{suggestion(corpus, names + dump_names())}"
         )
     real = path.resolve()
     if checkout.is_relative_to(real):

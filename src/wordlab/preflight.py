@@ -195,12 +195,15 @@ def corpus_text_bytes(params: Params) -> int:
     """Bytes of the corpus as text, before it is downloaded; compressed files at their most. Raises ConfigError."""
     from wordlab.catalog import load_catalog
     from wordlab.corpus_format import text_factor
+    from wordlab.dumps import find_dump
     from wordlab.own_corpus import find_own
     from wordlab.remote_files import size_of
 
     catalog = load_catalog()
     if params.corpus in catalog:
         return catalog[params.corpus].size_bytes
+    if find_dump(params.corpus):
+        return 0  # nobody knows before it is there; its stages look then
     stored = params.download.corpus_format
     files = find_own(params.corpus, catalog).files()
     return sum(size_of(file) * text_factor(file, stored, EXPANSION) for file in files)

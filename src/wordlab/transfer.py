@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -58,10 +58,19 @@ class Client:
         self._answered: set[str] = set()
         self._unreachable: dict[str, str] = {}
 
-    def fetch(self, url: str, partial: Path, max_bytes: int, size_bytes: int | None = None) -> bool:
+    def fetch(
+        self,
+        url: str,
+        partial: Path,
+        max_bytes: int,
+        size_bytes: int | None = None,
+        require: Callable[[int], None] = lambda more_bytes: None,
+    ) -> bool:
         """Fetch `url` into `partial`, going on where an earlier try stopped. Returns whether it is put together so.
 
         max_bytes: more is an error.   size_bytes: what the file must have, where that is known.
+        require: told how many bytes are still to come, where the server says so, before any does; raises if that is
+        too much.
         What has arrived stays in `partial` on failure, and beside it a note that says of which version it is.
         Raises DownloadError with the reason.
         """
@@ -74,7 +83,7 @@ class Client:
         pieced = False
         for number in range(1, TRIES + 1):
             try:
-                return self._try(url, host, partial, max_bytes, size_bytes) or pieced
+                return self._try(url, host, partial, max_bytes, size_bytes, require) or pieced
             except _Again as failure:
                 wanted = failure.pause_seconds
                 if number == TRIES or (wanted is not None and wanted > MAX_PAUSE_SECONDS):
@@ -86,7 +95,15 @@ class Client:
                 pause *= 2
         raise AssertionError("the last try returns or raises")
 
-    def _try(self, url: str, host: str, partial: Path, max_bytes: int, size_bytes: int | None) -> bool:
+    def _try(
+        self,
+        url: str,
+        host: str,
+        partial: Path,
+        max_bytes: int,
+        size_bytes: int | None,
+        require: Callable[[int], None],
+    ) -> bool:
         offset, version = _resumable(partial)
         headers = {"User-Agent": "wordlab", "Accept-Encoding": "identity"}
         if offset:
@@ -101,6 +118,7 @@ class Client:
                 raise DownloadError(f"the server packs it (Content-Encoding: {answers.printable(encoding)}), {wanted}")
             if total is not None:
                 _require_size(total, max_bytes, size_bytes)
+                require(total - start)
             if not start:
                 discard(partial)  # before the note: bytes of one version never lie beside the note of another
             _note(partial, response.headers)
