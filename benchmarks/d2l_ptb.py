@@ -22,20 +22,27 @@ import numpy as np
 import torch
 
 from benchmarks import gpu_textbook as book
+from benchmarks.d2l_ptb_html import HTML, as_html, figures_of
 from benchmarks.d2l_ptb_page import PAGE, RESULT, as_markdown
 from wordlab.artifacts import fingerprint, read_json, read_manifest, sha256_file, write_atomic, write_json
 from wordlab.config import ModelConfig, Params, TrainConfig, load_params
 from wordlab.embeddings import Embeddings
 from wordlab.errors import ConfigError
 from wordlab.evaluation import EvaluationSets, evaluate, load_evaluation_sets, rounded
+from wordlab.loss_curves import LossCurve, thinned
 from wordlab.machine import provenance
 from wordlab.shards import EncodedCorpus, Shard
 from wordlab.stage import run_stage, say
+from wordlab.study_models import CURVE_POINTS, MAP_WORDS, map_tree
+from wordlab.study_results import write_result
 from wordlab.training import TrainingData, train_model
+from wordlab.training_run import Trained
 from wordlab.vocab import SamplingTables, Vocab
 
 EPOCHS = 5
 OUR_EPOCHS = (5, 50)
+FORMAT = 2
+"""Of what is kept of a seed."""
 ASKED = "chip"
 NEIGHBORS = 10
 SETS = ("wordsim353", "simlex999", "men")
@@ -51,8 +58,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.text:
         run(options.text, range(1, options.seeds + 1), options.download, options.scratch)
-    write_atomic(PAGE, as_markdown(read_json(RESULT, "Run: python -m benchmarks.d2l_ptb ptb.train.txt")).encode())
-    say(f"{PAGE}: the page, from {RESULT}")
+    content = read_json(RESULT, "Run: python -m benchmarks.d2l_ptb ptb.train.txt")
+    write_atomic(PAGE, as_markdown(content).encode())
+    write_atomic(HTML, as_html(content, figures_of(content)).encode())
+    say(f"{PAGE}, {HTML}: the page, from {RESULT}")
 
 
 def run(path: Path, seeds: Sequence[int], download: Path, scratch: Path) -> None:
@@ -63,7 +72,12 @@ def run(path: Path, seeds: Sequence[int], download: Path, scratch: Path) -> None
     listed = read_manifest(download, "download").get("evaluation", {})
     sets = load_evaluation_sets(download, listed, SETS)
     data = ours_of(text)
-    told = {"text_sha256": sha256_file(path), "sets": sets.fingerprints, "ours": settings(params, EPOCHS)}
+    told: dict[str, Any] = {
+        "text_sha256": sha256_file(path),
+        "sets": sets.fingerprints,
+        "ours": settings(params, EPOCHS),
+    }
+    told["format"] = FORMAT
     torch.set_num_threads(1)
     found = {}
     for seed in seeds:
@@ -72,8 +86,11 @@ def run(path: Path, seeds: Sequence[int], download: Path, scratch: Path) -> None
             write_json(kept, measure(text, data, params, sets, seed))
         found[str(seed)] = read_json(kept, f"Remove it: {kept}")
         say(f"seed {seed}: " + ", ".join(f"{name} {one['loss_fresh']:.4f}" for name, one in found[str(seed)].items()))
-    write_json(RESULT, {"study": "d2l-ptb", "date": datetime.date.today().isoformat(), "machine": provenance(), **told,
-        "words": len(text.words), "lines": len(text.sentences), "tokens": int(text.counts.sum()), "seeds": found,
+    last = f"ours-{OUR_EPOCHS[-1]}"
+    maps = [models[last].pop("map") for models in found.values()]
+    write_result(RESULT, {"study": "d2l-ptb", "date": datetime.date.today().isoformat(), "machine": provenance(),
+        **told, "words": len(text.words), "lines": len(text.sentences), "tokens": int(text.counts.sum()),
+        "map_of": last, "map": maps[0], "seeds": found,
     })  # fmt: skip
 
 
@@ -93,8 +110,18 @@ def measure(text: book.Text, data: TrainingData, params: Params, sets: Evaluatio
             loop.centre_vectors.weight[1:] = torch.from_numpy(np.array(engine.input_vectors))
             loop.context_vectors.weight[1:] = torch.from_numpy(np.array(engine.output_vectors))
         speed = {"epochs": epochs, "centre_words": kept, "seconds": trained.seconds, "cpu_seconds": trained.cpu_seconds}
-        found[f"ours-{epochs}"] = _plain(speed) | asked(loop, text, examples, fresh, sets)
+        answers = asked(loop, text, examples, fresh, sets)
+        found[f"ours-{epochs}"] = {**_plain(speed), "curve": curve_of(seed, trained), **answers}
+    frequent = data.vocab.words[:MAP_WORDS]
+    found[f"ours-{epochs}"]["map"] = map_tree(seed, frequent, np.array(engine.input_vectors[: len(frequent)]))
     return found
+
+
+def curve_of(seed: int, trained: Trained) -> dict[str, Any]:
+    """The training's loss curve, thinned."""
+    points = [(float(point.tokens), point.loss) for point in trained.curve]
+    kept = thinned(LossCurve(seed, *np.array(points).T), CURVE_POINTS)
+    return {"tokens": [int(tokens) for tokens in kept.tokens], "loss": [rounded(float(loss)) for loss in kept.loss]}
 
 
 def train_book(loop: book.Loop, batches: Sequence[list[torch.Tensor]]) -> dict[str, Any]:

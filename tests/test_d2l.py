@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 import math
 import random
+import re
+from base64 import b64decode
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +16,14 @@ import scipy.stats
 import torch
 
 from benchmarks import d2l_ptb, gpu_textbook
-from benchmarks.d2l_ptb_page import PAGE, RESULT, as_markdown
+from benchmarks.d2l_ptb_html import HTML, OF_OURS, OF_THE_BOOK, ON_SCORES, ON_THE_MAP, as_html, figures_of
+from benchmarks.d2l_ptb_page import PAGE, RESULT, as_markdown, parts, runs_of
 from benchmarks.gpu_textbook import Examples, Loop, Text
+from tests.html_text import Page
 from tests.project import make_evaluation_sets
 from wordlab.artifacts import read_json
 from wordlab.errors import ConfigError
+from wordlab.tables import Table
 
 ROOT = Path(__file__).parents[1]
 
@@ -96,6 +102,8 @@ def test_the_study_runs_and_goes_on_where_it_was(tmp_path: Path, monkeypatch: py
     assert book["printed"]["words_per_second"] > book["centre_words"] * 5 / book["seconds"]
     assert book["by_epoch"][0]["loss"] > book["by_epoch"][-1]["loss"] and len(book["neighbors"]["chip"]) == 10
     ours = result["seeds"]["2"]["ours-5"]
+    assert len(ours["curve"]["loss"]) == len(ours["curve"]["tokens"]) > 1 and "map" not in ours
+    assert result["map_of"] == "ours-5" and result["map"]["seed"] == 1 and "chip" in result["map"]["words"]
     assert 0 < ours["loss_fresh"] < 1 and ours["scores"]["men"]["asked"] == book["scores"]["men"]["asked"]
 
     monkeypatch.setattr(d2l_ptb, "measure", lambda *_: pytest.fail("it is there already"))
@@ -105,9 +113,46 @@ def test_the_study_runs_and_goes_on_where_it_was(tmp_path: Path, monkeypatch: py
         d2l_ptb.run(Path("none.txt"), [1], tmp_path / "download", tmp_path / "scratch")
 
 
-def test_the_page_is_what_its_file_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pages_are_what_their_file_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    assert PAGE.read_text(encoding="utf-8") == as_markdown(read_json(RESULT, "")), "python -m benchmarks.d2l_ptb"
+    content = read_json(RESULT, "")
+    assert PAGE.read_text(encoding="utf-8") == as_markdown(content), "python -m benchmarks.d2l_ptb"
+    html = HTML.read_text(encoding="utf-8")
+    images = re.findall(r'<img alt="([^"]*)" src="data:image/svg\+xml;base64,([^"]*)">', html)
+    figures = {
+        unescape(name): b64decode(image) for name, image in images
+    }  # another version of matplotlib draws them otherwise
+    assert html == as_html(content, figures), "python -m benchmarks.d2l_ptb"
+    assert set(figures) == {OF_THE_BOOK, OF_OURS, ON_SCORES, ON_THE_MAP}
+
+
+def test_the_page_in_html_says_what_the_other_says_and_shows_all_seeds() -> None:
+    content, html = read_json(ROOT / RESULT, ""), (ROOT / HTML).read_text(encoding="utf-8")
+    page = Page(html)
+    assert all(reference.startswith("data:image/svg+xml;base64,") for reference in page.references)
+    assert "url(" not in html and "@import" not in html and "<script" not in html and "width=device-width" in html
+    for part in parts(runs_of(content)):
+        for block in part.blocks:
+            for line in block.rows if isinstance(block, Table) else [(block,) if isinstance(block, str) else block]:
+                assert all(cell in page.text for cell in line), line
+    for seed in content["seeds"].values():
+        assert ", ".join(seed["ours-50"]["neighbors"]["chip"]) in page.text
+    for text in ("train.lr.skipgram 0.08", content["text_sha256"], "libraries.numpy", "seed 6", "Memory was not"):
+        assert text in page.text, text
+    assert "Not there" not in page.text and page.text.count("seed 1: t-SNE") == 1
+
+
+def test_the_page_in_html_tells_what_an_older_file_has_not_kept() -> None:
+    content = read_json(ROOT / RESULT, "")
+    del content["map"]
+    for seed in content["seeds"].values():
+        del seed["ours-5"]["curve"]
+    figures = figures_of(content)
+    assert set(figures) == {OF_THE_BOOK, OF_OURS, ON_SCORES}
+    assert b">wordlab, 50 epochs<" in figures[OF_OURS] and b">wordlab, 5 epochs<" not in figures[OF_OURS]
+    assert b">centre words read<" in figures[OF_THE_BOOK] and b">seed 6<" in figures[OF_THE_BOOK]
+    del figures[OF_OURS]
+    assert Page(as_html(content, figures)).text.count("Not there: the result file kept none.") == 2
 
 
 def test_the_page_says_what_the_numbers_say() -> None:

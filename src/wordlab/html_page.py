@@ -37,6 +37,10 @@ def listed(lines: Iterable[str]) -> str:
     return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
 
 
+def paragraph(text: str) -> str:
+    return f"<p>{escape(text)}</p>"
+
+
 def inline(svg: bytes, description: str) -> str:
     """A figure as an image inside the page. As an <img>, its ids and styles cannot clash with another figure's."""
     coded = base64.b64encode(svg).decode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from wordlab import plots
+from wordlab.loss_curves import LossCurve
 from wordlab.study_results import ArmResult, StudyResult, with_like_losses
 
 COLUMNS = 2
@@ -33,12 +34,13 @@ def loss_figures(result: StudyResult) -> Iterator[tuple[str, Sequence[ArmResult]
     """For each part its group, arms and figure. Call it within `plots.style()`."""
     groups = with_like_losses(result.arms)
     for name, arms in loss_parts(result):
-        yield name, arms, _figure(arms, _limits(groups[name]))
+        limits = scale_of([curve for arm in groups[name] for curve in arm.models.curves])
+        yield name, arms, panels_figure({arm.name: arm.models.curves for arm in arms}, limits)
 
 
-def _limits(arms: Sequence[ArmResult]) -> tuple[float, float] | None:
-    """Of the loss axis, for all panels of a group; None where there is no room to set."""
-    late = [curve.loss[-(-len(curve.loss) // EARLY) :] for arm in arms for curve in arm.models.curves]
+def scale_of(curves: Sequence[LossCurve]) -> tuple[float, float] | None:
+    """Ends of the loss axis on which all curves can be read; None where there is no room to set."""
+    late = [curve.loss[-(-len(curve.loss) // EARLY) :] for curve in curves]
     values = np.concatenate(late) if late else np.zeros(0)
     values = values[np.isfinite(values)]
     if not len(values) or np.ptp(values) == 0:
@@ -46,16 +48,18 @@ def _limits(arms: Sequence[ArmResult]) -> tuple[float, float] | None:
     return values.min() - EDGE * np.ptp(values), values.max() + EDGE * np.ptp(values)
 
 
-def _figure(arms: Sequence[ArmResult], limits: tuple[float, float] | None) -> Figure:
-    rows = -(-len(arms) // COLUMNS)
+def panels_figure(panels: Mapping[str, Sequence[LossCurve]], limits: tuple[float, float] | None) -> Figure:
+    """A panel for each name, with a line for each of its curves. limits: of the loss axis of all panels."""
+    rows = -(-len(panels) // COLUMNS)
     figure = Figure(figsize=(plots.WIDTH_INCHES, 0.75 + PANEL_INCHES * rows), layout="constrained")
-    panels = list(figure.subplots(rows, COLUMNS, squeeze=False, sharey=limits is not None).flat)
-    seeds = sorted({curve.seed for arm in arms for curve in arm.models.curves})
-    for axes, arm in zip(panels, arms, strict=False):
-        _panel(axes, arm, {seed: plots.COLORS[number % len(plots.COLORS)] for number, seed in enumerate(seeds)})
+    places = list(figure.subplots(rows, COLUMNS, squeeze=False, sharey=limits is not None).flat)
+    seeds = sorted({curve.seed for curves in panels.values() for curve in curves})
+    colors = {seed: plots.COLORS[number % len(plots.COLORS)] for number, seed in enumerate(seeds)}
+    for axes, (name, curves) in zip(places, panels.items(), strict=False):
+        _panel(axes, name, curves, colors)
         if limits:
             axes.set_ylim(limits)
-    for axes in panels[len(arms) :]:
+    for axes in places[len(panels) :]:
         axes.set_visible(False)
     lines = {line.get_label(): line for axes in figure.axes for line in axes.lines}
     order = [f"seed {seed}" for seed in seeds]
@@ -65,11 +69,11 @@ def _figure(arms: Sequence[ArmResult], limits: tuple[float, float] | None) -> Fi
     return figure
 
 
-def _panel(axes: Axes, arm: ArmResult, colors: dict[int, str]) -> None:
-    for curve in arm.models.curves:
+def _panel(axes: Axes, name: str, curves: Sequence[LossCurve], colors: Mapping[int, str]) -> None:
+    for curve in curves:
         color, label = colors[curve.seed], f"seed {curve.seed}"
         axes.plot(curve.tokens, curve.loss, color=color, linewidth=0.9, alpha=0.85, label=label)
-    axes.set_title(arm.name, fontsize="small")
+    axes.set_title(name, fontsize="small")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda tokens, _: f"{tokens / 1e6:g} M"))
     axes.set_xlim(0)
     axes.locator_params(axis="x", nbins=4)

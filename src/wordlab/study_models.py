@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,11 @@ def map_of_base(arm: Experiment) -> dict[str, Any]:
         words, rows = _first_rows(arm, seed, MAP_WORDS)
     except ArtifactError as error:
         return {"absent": str(error)}
+    return map_tree(seed, words, rows)
+
+
+def map_tree(seed: int, words: Sequence[str], rows: NDArray[np.float32]) -> dict[str, Any]:
+    """The map of these words, as values of JSON. rows: their vectors, shape (words, dim)."""
     drawn = map_of(words, unit_rows(rows))
     places = [[rounded(float(value), 4) for value in place] for place in drawn.places]
     return {"seed": seed, "words": list(words), "places": places, "clusters": list(drawn.clusters)}
