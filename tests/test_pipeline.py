@@ -574,7 +574,7 @@ def test_a_study_that_is_stopped_goes_on_and_what_is_done_is_not_repeated(projec
     assert [arm["settings"]["model.window"] for arm in tree["arms"]] == [5, 3] and tree["remarks"] == []
     assert tree["pairs"][0]["scores"][0]["questions"], "answers to single questions are found in DVC's cache"
     assert all(arm["models"]["curves"]["loss"] and not arm["models"]["absent"] for arm in tree["arms"])
-    assert tree["map"]["words"][0] == "the", "vectors are found there, too"
+    assert len(tree["map"]["words"]) == len(tree["map"]["places"]) > 2, "vectors are found there, too"
     assert project.run("git", "status", "--porcelain", "--untracked-files=no") == ""
     own.run("python", "-m", "wordlab.cli", "study", "fill", "studies/toy.yaml")
     assert files[0].read_bytes() == content[0], "there is nothing to fill"
