@@ -105,10 +105,12 @@ def the_file(url: str) -> RemoteFile:
     return file
 
 
-def cuts(path: Any, shard_bytes: int, find_dumps: bool, max_bytes: int = 0) -> list[list[tuple[Any, ...]]]:
+def cuts(
+    path: Any, shard_bytes: int, find_dumps: bool, max_bytes: int = 0, read_later: bool = False
+) -> list[list[tuple[Any, ...]]]:
     return [
         [(s.offset, s.data, s.starts_file, s.ends_file, s.cut, s.dump) for s in task.read()]
-        for task in cut_into_shards([path], shard_bytes, find_dumps, max_bytes=max_bytes)
+        for task in cut_into_shards([path], shard_bytes, find_dumps, max_bytes=max_bytes, read_later=read_later)
     ]
 
 
@@ -134,6 +136,7 @@ def test_cuts_are_those_of_a_file_read_through(
             patch.setattr(spans, name, value)
         here = cuts(path, shard_bytes, True, max_bytes)
         assert cuts(the_file(f"file://{path}"), shard_bytes, True, max_bytes) == here
+        assert cuts(path, shard_bytes, True, max_bytes, read_later=True) == here
     assert not content or max_bytes or b"".join(span[1] for task in here for span in task) in head + content
 
 

@@ -1,6 +1,7 @@
 """Raw bytes: where shards are cut, and what is said about broken ones."""
 
 import gzip
+import pickle
 from collections import Counter
 
 import pytest
@@ -162,3 +163,29 @@ def test_spans_of_several_files_do_not_run_together(tmp_path):
     files = [written(tmp_path / name, "no line end") for name in "ab"]
     task = next(cut_into_shards(files, 1000, False))
     assert normalized_text(task.spans, "error")[0] == b"no line end\nno line end"
+
+
+def read_later(path, shard_bytes):
+    return list(cut_into_shards([path], shard_bytes, False, read_later=True))
+
+
+def test_what_is_read_later_is_not_read_before(tmp_path):
+    """Of packed text it has to be."""
+    text = b"a line of text\n" * 1000
+    tasks = read_later(written(tmp_path / "text", text), 4000)
+    assert len(pickle.dumps(tasks)) < 3000 and b"".join(task.read()[0].data for task in tasks) == text
+    packed = read_later(written(tmp_path / "packed.gz", gzip.compress(text)), 4000)
+    assert len(pickle.dumps(packed)) > 15_000 and [task.read() for task in packed] == [task.spans for task in packed]
+
+
+def test_a_file_that_changes_before_it_is_read_is_told(tmp_path):
+    path = written(tmp_path / "text", b"one\ntwo\n")
+    first, second = read_later(path, 4)
+    assert [first.read()[0].data, second.read()[0].data] == [b"one\n", b"two\n"]
+    path.write_bytes(b"one\n")
+    for task in (first, second):
+        with pytest.raises(CorpusError, match=r"text has changed while it was read\. Leave it as it is .* dvc repro"):
+            task.read()
+    path.unlink()
+    with pytest.raises(CorpusError, match=r"text cannot be read: No such file"):
+        first.read()

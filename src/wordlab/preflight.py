@@ -211,13 +211,14 @@ def corpus_text_bytes(params: Params) -> int:
 
 def _tokenize(params: Params, _: int | None) -> Need:
     from wordlab.bzip2 import MAX_THREADS, THREAD_BYTES
-    from wordlab.corpus_format import recorded_format, text_factor
+    from wordlab.corpus_format import is_plain_text, recorded_format, text_factor
     from wordlab.rawtext import corpus_files
     from wordlab.remote_files import RemoteFile
 
     stored, files = recorded_format(), corpus_files()
     sizes = [file.size_bytes * text_factor(file.path, stored, EXPANSION) for file in files]
-    need = tokenize_need(sum(sizes), params)
+    is_plain = all(file.format == "text" and is_plain_text(file.path, stored) for file in files)
+    need = tokenize_need(sum(sizes), params, read_later=is_plain and params.run.executor != "dask")
     if any(file.format == "bzip2" for file in files):
         threads = min(params.run.workers or available_cores(), MAX_THREADS)
         need = dataclasses.replace(need, memory_bytes=need.memory_bytes + threads * THREAD_BYTES)
@@ -227,8 +228,8 @@ def _tokenize(params: Params, _: int | None) -> Need:
     return need
 
 
-def tokenize_need(text_bytes: int, params: Params) -> Need:
-    """What tokenizing so much text takes."""
+def tokenize_need(text_bytes: int, params: Params, read_later: bool = False) -> Need:
+    """What tokenizing so much text takes. read_later: by the workers, so that no text waits in the first process."""
     config = params.tokenize
     text_bytes = min(text_bytes, config.max_bytes or text_bytes)
     num_shards = max(1, math.ceil(text_bytes / config.shard_bytes))
@@ -237,7 +238,7 @@ def tokenize_need(text_bytes: int, params: Params) -> Need:
     memory = PROCESS_BYTES + workers * int(WORKER_FACTOR * shard_bytes)
     if _workers_here(params) > 1:
         waiting = min(num_shards, workers + 1)
-        memory += int(TASK_FACTOR * waiting * shard_bytes)
+        memory += 0 if read_later else int(TASK_FACTOR * waiting * shard_bytes)
         memory += workers * PROCESS_BYTES if params.run.executor == "processes" else 0
     lower = "a smaller tokenize.shard_bytes or fewer run.workers"
     if config.tokenizer == "sentencepiece":

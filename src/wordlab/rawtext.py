@@ -14,6 +14,7 @@ import contextlib
 import gzip
 import io
 import lzma
+import os
 import reprlib
 import zlib
 from collections.abc import Iterator
@@ -126,6 +127,31 @@ class _PlainFile(io.FileIO):
     def readall(self) -> bytes:
         with _unreadable_as_error(self._path):
             return super().readall() or b""
+
+
+def size_and_time(file: BinaryIO | io.RawIOBase) -> tuple[int, int]:
+    """Bytes of an open file, and when it was written last, in nanoseconds: with another of them it has changed."""
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns
+
+
+def read_part(path: Path, offset: int, size: int, seen: tuple[int, int]) -> bytes:
+    """`size` bytes of a file from `offset` on. seen: its `size_and_time`.
+
+    Raises CorpusError where it has changed since, or cannot be read.
+    """
+    with _unreadable_as_error(path), path.open("rb", buffering=0) as file:
+        file.seek(offset)
+        parts = []
+        while size and (data := file.read(size)):  # one call gives 2 GiB at most
+            parts.append(data)
+            size -= len(data)
+        now = size_and_time(file)
+    if size or now != seen:
+        raise CorpusError(
+            f"{path} has changed while it was read. Leave it as it is until the stage is done, then run: dvc repro"
+        )
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from wordlab.rawtext import open_text_stream
+from wordlab.rawtext import open_text_stream, read_part, size_and_time
 from wordlab.remote_files import CorpusPath, RemoteFile
 
 LINE_LIMIT_BYTES = 1 << 20
@@ -62,19 +62,24 @@ class Span:
 
 @dataclass(frozen=True)
 class UnreadSpan:
-    """The same of a file in a store, to be read by who works on it."""
+    """The same to be read by who works on it: nobody else holds its bytes, and none go from process to process."""
 
-    path: RemoteFile
+    path: CorpusPath
     offset: int
     size: int
     starts_file: bool
     ends_file: bool
     cut: bool
     dump: Dump | None
+    seen: tuple[int, int]
+    """`size_and_time` of a file on this machine, when it was opened; the version of one in a store is in its path."""
 
     def read(self) -> Span:
-        """Raises CorpusError where the file has changed, DownloadError where it cannot be read."""
-        data = self.path.read_part(self.offset, self.size)
+        """Raises CorpusError where the file has changed or cannot be read, DownloadError of a store."""
+        if isinstance(self.path, RemoteFile):
+            data = self.path.read_part(self.offset, self.size)
+        else:
+            data = read_part(self.path, self.offset, self.size, self.seen)
         return Span(self.path, self.offset, data, self.starts_file, self.ends_file, self.cut, self.dump)
 
 
@@ -100,13 +105,15 @@ def cut_into_shards(
     find_dumps: bool,
     open_text: Callable[[CorpusPath], BinaryIO] = open_text_stream,
     max_bytes: int = 0,
+    read_later: bool = False,
 ) -> Iterator[ShardTask]:
     """All shards, in order.
 
     find_dumps: cut MediaWiki XML at pages. open_text: opens the text of a file. max_bytes: read no further than to
     where a shard of this size would end, whatever the size of shards; 0: read all.
 
-    Of plain text in a store only the beginning and the places of the cuts are read here.
+    Of plain text in a store only the beginning and the places of the cuts are read here; with read_later, of plain text
+    on this machine too. It is for workers that see the same files.
     """
     spans: list[Span | UnreadSpan] = []
     filled, index, left = 0, 0, max_bytes or _ALL_BYTES
@@ -114,7 +121,7 @@ def cut_into_shards(
         if left <= 0:
             break
         with open_text(path) as stream:
-            reader = _reader_of(path, stream, find_dumps)
+            reader = _reader_of(path, stream, find_dumps, read_later)
             while left > 0 and (span := reader.next_span(min(shard_bytes - filled, left))):
                 spans.append(span)
                 filled += span.size
@@ -126,8 +133,9 @@ def cut_into_shards(
         yield ShardTask(index, spans)
 
 
-def _reader_of(path: CorpusPath, stream: BinaryIO, find_dumps: bool) -> _SpanReader | _CutFinder:
-    if isinstance(path, RemoteFile) and stream.seekable():  # the file as it lies there, neither unpacked nor recoded
+def _reader_of(path: CorpusPath, stream: BinaryIO, find_dumps: bool, read_later: bool) -> _SpanReader | _CutFinder:
+    # A stream that can seek is the file as it lies there, neither unpacked nor recoded.
+    if (read_later or isinstance(path, RemoteFile)) and stream.seekable():
         return _CutFinder(path, stream, find_dumps)
     return _SpanReader(path, stream, find_dumps)
 
@@ -205,13 +213,14 @@ class _SpanReader(_Cutter):
 class _CutFinder(_Cutter):
     """Finds the same cuts in a file that can be read from any place on."""
 
-    def __init__(self, path: RemoteFile, stream: BinaryIO, find_dumps: bool) -> None:
+    def __init__(self, path: CorpusPath, stream: BinaryIO, find_dumps: bool) -> None:
         super().__init__(stream, find_dumps, _LOOK_BYTES)
         self._path = path
+        self._seen = (path.size_bytes, 0) if isinstance(path, RemoteFile) else size_and_time(stream)
 
     def next_span(self, room: int) -> UnreadSpan | None:
         """The same without its bytes."""
-        left = self._path.size_bytes - self._offset
+        left = self._seen[0] - self._offset
         if left <= 0:
             return None
         skipped = min(left, max(0, room - len(_PAGE_END)))  # the longer mark; it may begin before so many bytes
@@ -220,7 +229,7 @@ class _CutFinder(_Cutter):
         self._ended = False
         size, cut = self._find_cut(room - skipped)
         size += skipped
-        span = UnreadSpan(self._path, self._offset, size, not self._started, size == left, cut, self._dump)
+        span = UnreadSpan(self._path, self._offset, size, not self._started, size == left, cut, self._dump, self._seen)
         self._offset += size
         self._started = True
         return span

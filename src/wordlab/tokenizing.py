@@ -74,11 +74,11 @@ def tokenize_corpus(
     with kept_parts(out_folder, identity) as parts:
         for name, work in _passes_before(config):
             if parts.found(name) is None:
-                tasks = _tasks(files, config, stored, Counter(), workers.cores, announce=False)
+                tasks = _tasks(files, config, stored, Counter(), workers, announce=False)
                 one_pass = functools.partial(work, tasks, config, workers=workers, shared=parts.place)
                 parts.add(name, make_part(parts.place, name, one_pass))
         dropped: Counter[str] = Counter()
-        tasks = _tasks(files, config, stored, dropped, workers.cores)  # as many threads unpack, ahead of the workers
+        tasks = _tasks(files, config, stored, dropped, workers)
         reports = _all_shards(tasks, config, parts, workers, _bytes_to_read(files, config, stored))
         content = _manifest_content(reports, dropped) | versions
         if content["num_tokens"] == 0:
@@ -141,15 +141,16 @@ def _tasks(
     config: TokenizeConfig,
     stored: CorpusFormatConfig,
     dropped: Counter[str],
-    threads: int,
+    workers: Workers,
     announce: bool = True,
 ) -> Iterator[ShardTask]:
     """All shards; says of each file whether `wiki` finds nothing to strip. dropped: counts rows that gave no text."""
     find_dumps = config.normalizer in ("wiki", "korean")
     announce = announce and config.normalizer == "wiki"  # with korean there is something to do to any text
     reading = functools.partial(open_corpus_text, stored=stored, invalid=config.invalid_bytes)
-    open_text = functools.partial(reading, dropped=dropped, threads=threads)
-    for task in cut_into_shards(files, config.shard_bytes, find_dumps, open_text, config.max_bytes):
+    open_text = functools.partial(reading, dropped=dropped, threads=workers.cores)  # that unpack, ahead of the workers
+    read_later = workers.executor != "dask"  # a cluster's hosts need not have the corpus
+    for task in cut_into_shards(files, config.shard_bytes, find_dumps, open_text, config.max_bytes, read_later):
         for span in task.spans:
             if announce and span.dump is None and span.starts_file:
                 say(f"{span.path} is no MediaWiki dump: its text is taken as it is (tokenize.normalizer=plain)")
