@@ -106,24 +106,30 @@ def the_file(url: str) -> RemoteFile:
 
 
 def cuts(
-    path: Any, shard_bytes: int, find_dumps: bool, max_bytes: int = 0, read_later: bool = False
+    path: Any, shard_bytes: int, max_bytes: int, by_document: bool, read_later: bool = False
 ) -> list[list[tuple[Any, ...]]]:
-    return [
-        [(s.offset, s.data, s.starts_file, s.ends_file, s.cut, s.dump) for s in task.read()]
-        for task in cut_into_shards([path], shard_bytes, find_dumps, max_bytes=max_bytes, read_later=read_later)
-    ]
+    tasks = cut_into_shards(
+        [path], shard_bytes, True, max_bytes=max_bytes, read_later=read_later, by_document=by_document
+    )
+    return [[(s.offset, s.data, s.starts_file, s.ends_file, s.cut, s.dump) for s in task.read()] for task in tasks]
 
 
 @given(
-    content=st.lists(st.sampled_from([b"word ", b"\n", "가".encode(), b"</page>", b"x" * 9]), max_size=40).map(
-        b"".join
-    ),
+    content=st.lists(
+        st.sampled_from([b"word ", b"\n", b"\n\n", b"\n \r\n", "가".encode(), b"</page>", b"x" * 9]), max_size=40
+    ).map(b"".join),
     head=st.sampled_from([b"", b"\xef\xbb\xbf", b"<mediawiki>\n"]),
     shard_bytes=st.integers(1, 60),
     max_bytes=st.integers(0, 90),
+    by_document=st.booleans(),
 )
 def test_cuts_are_those_of_a_file_read_through(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes, head: bytes, shard_bytes: int, max_bytes: int
+    tmp_path_factory: pytest.TempPathFactory,
+    content: bytes,
+    head: bytes,
+    shard_bytes: int,
+    max_bytes: int,
+    by_document: bool,
 ) -> None:
     path = written(tmp_path_factory.getbasetemp() / "cuts", head + content)
     with pytest.MonkeyPatch.context() as patch:
@@ -134,9 +140,9 @@ def test_cuts_are_those_of_a_file_read_through(
             "_HEAD_BYTES": 16,
         }.items():
             patch.setattr(spans, name, value)
-        here = cuts(path, shard_bytes, True, max_bytes)
-        assert cuts(the_file(f"file://{path}"), shard_bytes, True, max_bytes) == here
-        assert cuts(path, shard_bytes, True, max_bytes, read_later=True) == here
+        here = cuts(path, shard_bytes, max_bytes, by_document)
+        assert cuts(the_file(f"file://{path}"), shard_bytes, max_bytes, by_document) == here
+        assert cuts(path, shard_bytes, max_bytes, by_document, read_later=True) == here
     assert not content or max_bytes or b"".join(span[1] for task in here for span in task) in head + content
 
 

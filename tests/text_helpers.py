@@ -24,7 +24,7 @@ def tokenize_config(**changes) -> TokenizeConfig:
 
 
 def filters_config(**changes) -> FiltersConfig:
-    values = {"min_chars": 0, "max_chars": 0, "duplicates": "keep", "near_duplicates": 0.0}
+    values = {"unit": "lines", "min_chars": 0, "max_chars": 0, "duplicates": "keep", "near_duplicates": 0.0}
     return FiltersConfig(**(values | changes))
 
 

@@ -80,8 +80,10 @@ class SentencePieceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FiltersConfig:
-    """Section `tokenize.filters` of params.yaml: which lines of the normalised text are dropped."""
+    """Section `tokenize.filters` of params.yaml: which lines or documents of the normalised text are dropped."""
 
+    unit: Literal["lines", "documents"]
+    """What is dropped. Below, a line is a document if it is to be that."""
     min_chars: int
     """Shorter lines, in characters, white space around them aside."""
     max_chars: int
@@ -105,6 +107,11 @@ class FiltersConfig:
     def drop_some(self) -> bool:
         """Whether anything is dropped at all."""
         return self.min_chars > 0 or self.max_chars > 0 or self.look_ahead
+
+    @property
+    def by_document(self) -> bool:
+        """Whether it has to be known where documents end."""
+        return self.drop_some and self.unit == "documents"
 
     @property
     def look_ahead(self) -> bool:

@@ -95,10 +95,12 @@ def open_corpus_text(
     invalid: Literal["error", "drop"],
     dropped: Counter[str],
     threads: int = 1,
+    by_document: bool = False,
 ) -> BinaryIO:
     """The text of one file of the corpus, in UTF-8; `dropped` counts, while it is read, the rows that gave none.
 
-    threads: that unpack it ahead, as for `open_decompressed`.
+    threads: that unpack it ahead, as for `open_decompressed`.   by_document: rows and pages as `wordlab.documents` has
+    them; plain text is what it is.
 
     Raises CorpusError, here or while reading, where the file cannot be read, is damaged or is in another encoding; and
     unless `invalid` is drop, where a row holds no text. Broken UTF-8 of plain text is left to who reads it.
@@ -110,7 +112,7 @@ def open_corpus_text(
                 f"{path} is a table ({kind}) packed with {compression}. Unpack it: {compression} allows no jumps in "
                 f"the file, and {kind} has compression of its own."
             )
-        return piece_stream(table_texts(path, kind, stored.field, invalid, dropped))
+        return piece_stream(table_texts(path, kind, stored.field, invalid, dropped, by_document))
     stream = open_decompressed(path, compression, threads)
     if _is_utf8(stored.encoding):
         head = stream.peek(2)[:2]  # type: ignore[attr-defined]  # all of them are buffered
@@ -123,9 +125,9 @@ def open_corpus_text(
     else:
         stream = piece_stream(utf8_pieces(stream, path, stored.encoding, invalid, dropped), stream)
     if kind == "jsonl":
-        return piece_stream(json_texts(stream, path, stored.field, invalid, dropped), stream)
+        return piece_stream(json_texts(stream, path, stored.field, invalid, dropped, by_document), stream)
     if kind == "wikiextractor":
-        return piece_stream(wikiextractor_texts(stream, path, invalid, dropped), stream)
+        return piece_stream(wikiextractor_texts(stream, path, invalid, dropped, by_document), stream)
     return stream
 
 

@@ -1,8 +1,9 @@
 """Which lines of the normalised text are kept: limits to their length, and verdicts over repeated ones.
 
 Nothing here knows a language. A line is what stands between line ends, white space around it aside; empty lines count
-for nothing. Verdicts (`wordlab.duplicates`) come from a pass over all lines before, so that of equal lines the first
-of the corpus stays, whichever process reads which.
+for nothing. With `unit: documents` the same is done to documents (`wordlab.documents`), which are called lines here.
+Verdicts (`wordlab.duplicates`) come from a pass over all lines before, so that of equal lines the first of the corpus
+stays, whichever process reads which.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from wordlab.config import FiltersConfig
 from wordlab.errors import ConfigError
 
 KEEP, DUPLICATE, NEAR_DUPLICATE = 0, 1, 2
-REASONS = {DUPLICATE: "duplicate_lines", NEAR_DUPLICATE: "near_duplicate_lines"}
+REASONS = {DUPLICATE: "duplicate", NEAR_DUPLICATE: "near_duplicate"}
 LEAST_CHARACTERS = 50
 """Of a line that is compared for similarity: shorter ones have too few n-grams to tell."""
 NGRAM = 5
@@ -74,16 +75,22 @@ def filtered_text(
 ) -> bytes:
     """The lines that are kept; `dropped` counts the others by reason. verdicts: of all lines of the text, by number."""
     kept = []
-    for number, line in enumerate(text.split(b"\n")):
+    end = _end(config)
+    for number, line in enumerate(text.split(end)):
         stripped = line.strip()
         reason = _out_of_limits(stripped, config) if stripped else ""
         if not reason and verdicts is not None:
             reason = REASONS.get(int(verdicts[number]), "")
         if reason:
-            dropped[reason] += 1
+            dropped[f"{reason}_{config.unit}"] += 1
         else:
             kept.append(line)
-    return b"\n".join(kept)
+    return end.join(kept)
+
+
+def _end(config: FiltersConfig) -> bytes:
+    """What stands behind a line, or a document."""
+    return b"\n\n" if config.unit == "documents" else b"\n"
 
 
 def _out_of_limits(line: bytes, config: FiltersConfig) -> str:
@@ -92,13 +99,13 @@ def _out_of_limits(line: bytes, config: FiltersConfig) -> str:
         return ""
     characters = len(line.decode())
     if characters < config.min_chars:
-        return "short_lines"
-    return "long_lines" if 0 < config.max_chars < characters else ""
+        return "short"
+    return "long" if 0 < config.max_chars < characters else ""
 
 
 def line_keys(text: bytes, config: FiltersConfig) -> LineKeys:
     """Keys of the lines of a shard, in their order."""
-    all_lines = text.split(b"\n")
+    all_lines = text.split(_end(config))
     stripped = [line.strip() for line in all_lines]
     numbers = [number for number, line in enumerate(stripped) if line and not _out_of_limits(line, config)]
     digest = functools.partial(hashlib.blake2b, digest_size=_HASH_BYTES)

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Literal
 
+from wordlab.documents import as_document
 from wordlab.errors import CorpusError
 from wordlab.piece_stream import joined_pieces
 from wordlab.remote_files import CorpusPath
@@ -48,8 +49,9 @@ def rows_to_pieces(
     path: CorpusPath,
     invalid: Literal["error", "drop"],
     dropped: Counter[str],
+    as_piece: Callable[[bytes], bytes],
 ) -> Iterator[bytes]:
-    """Texts of rows, a line end behind each. rows: where it stands, and what reads its text; None where it has none.
+    """Texts of rows, as pieces. rows: where it stands, and what reads its text; None where it has none.
 
     Raises CorpusError naming file and row for the first that cannot be read, unless they are to be dropped.
     """
@@ -67,7 +69,11 @@ def rows_to_pieces(
         if text is None:
             dropped["rows_without_text"] += 1
         else:
-            yield text + b"\n"
+            yield as_piece(text)
+
+
+def as_line(text: bytes) -> bytes:
+    return text + b"\n"
 
 
 def as_text(row: bytes, hint: str = "") -> str:
@@ -84,7 +90,12 @@ def as_text(row: bytes, hint: str = "") -> str:
 
 
 def json_texts(
-    stream: BinaryIO, path: CorpusPath, field: str, invalid: Literal["error", "drop"], dropped: Counter[str]
+    stream: BinaryIO,
+    path: CorpusPath,
+    field: str,
+    invalid: Literal["error", "drop"],
+    dropped: Counter[str],
+    by_document: bool = False,
 ) -> Iterator[bytes]:
     """The texts in `field` of a file with one JSON object a line; empty lines are passed over."""
     rows = (
@@ -92,7 +103,7 @@ def json_texts(
         for number, line in _numbered_lines(stream)
         if line is None or line.strip()
     )
-    return joined_pieces(rows_to_pieces(rows, path, invalid, dropped))
+    return joined_pieces(rows_to_pieces(rows, path, invalid, dropped, as_document if by_document else as_line))
 
 
 def _numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
@@ -142,15 +153,30 @@ def _json_text(line: bytes | None, field: str) -> bytes | None:
 
 
 def wikiextractor_texts(
-    stream: BinaryIO, path: CorpusPath, invalid: Literal["error", "drop"], dropped: Counter[str]
+    stream: BinaryIO,
+    path: CorpusPath,
+    invalid: Literal["error", "drop"],
+    dropped: Counter[str],
+    by_document: bool = False,
 ) -> Iterator[bytes]:
     """Texts of pages between <doc ...> and </doc>, as WikiExtractor writes them, without the line of the title.
 
-    WikiExtractor writes text in HTML (`&lt;`, `&amp;`), which is turned back.
+    WikiExtractor writes text in HTML (`&lt;`, `&amp;`), which is turned back. by_document: an empty line stands behind
+    each page, and nowhere else.
     """
     titles: list[str] = []
-    rows = ((f"line {number}", lambda line=line: _page_line(line, titles)) for number, line in _numbered_lines(stream))
-    return joined_pieces(rows_to_pieces(rows, path, invalid, dropped))
+    read: Callable[[bytes | None, list[str]], bytes] = _document_line if by_document else _page_line
+    rows = ((f"line {number}", lambda line=line: read(line, titles)) for number, line in _numbered_lines(stream))
+    return joined_pieces(rows_to_pieces(rows, path, invalid, dropped, bytes if by_document else as_line))
+
+
+def _document_line(line: bytes | None, titles: list[str]) -> bytes:
+    """A line of text with its end, nothing for an empty one or a title, and an empty line for a mark."""
+    text = _page_line(line, titles)
+    mark = (line or b"").strip()
+    if mark == b"</doc>" or (mark.startswith(b'<doc id="') and mark.endswith(b'">')):
+        return b"\n"
+    return b"".join(part + b"\n" for part in text.split(b"\n") if part.strip())
 
 
 def _page_line(line: bytes | None, titles: list[str]) -> bytes:

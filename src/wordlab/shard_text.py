@@ -42,4 +42,4 @@ def shard_keys(task: ShardTask, config: TokenizeConfig) -> LineKeys:
 
 
 def _normalized(task: ShardTask, config: TokenizeConfig) -> tuple[bytes, Counter[str]]:
-    return normalized_text(task.read(), config.invalid_bytes, config.normalizer == "korean")
+    return normalized_text(task.read(), config.invalid_bytes, config.normalizer == "korean", config.filters.by_document)

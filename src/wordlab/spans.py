@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from wordlab.documents import EMPTY_LINE, LONGEST_EMPTY_LINE, SHORTEST_EMPTY_LINE
 from wordlab.rawtext import open_text_stream, read_part, size_and_time
 from wordlab.remote_files import CorpusPath, RemoteFile
 
@@ -106,6 +107,7 @@ def cut_into_shards(
     open_text: Callable[[CorpusPath], BinaryIO] = open_text_stream,
     max_bytes: int = 0,
     read_later: bool = False,
+    by_document: bool = False,
 ) -> Iterator[ShardTask]:
     """All shards, in order.
 
@@ -114,6 +116,7 @@ def cut_into_shards(
 
     Of plain text in a store only the beginning and the places of the cuts are read here; with read_later, of plain text
     on this machine too. It is for workers that see the same files.
+    by_document: cut text behind the empty line that ends a document.
     """
     spans: list[Span | UnreadSpan] = []
     filled, index, left = 0, 0, max_bytes or _ALL_BYTES
@@ -121,7 +124,7 @@ def cut_into_shards(
         if left <= 0:
             break
         with open_text(path) as stream:
-            reader = _reader_of(path, stream, find_dumps, read_later)
+            reader = _reader_of(path, stream, find_dumps, by_document, read_later)
             while left > 0 and (span := reader.next_span(min(shard_bytes - filled, left))):
                 spans.append(span)
                 filled += span.size
@@ -133,17 +136,19 @@ def cut_into_shards(
         yield ShardTask(index, spans)
 
 
-def _reader_of(path: CorpusPath, stream: BinaryIO, find_dumps: bool, read_later: bool) -> _SpanReader | _CutFinder:
+def _reader_of(
+    path: CorpusPath, stream: BinaryIO, find_dumps: bool, by_document: bool, read_later: bool
+) -> _SpanReader | _CutFinder:
     # A stream that can seek is the file as it lies there, neither unpacked nor recoded.
     if (read_later or isinstance(path, RemoteFile)) and stream.seekable():
-        return _CutFinder(path, stream, find_dumps)
-    return _SpanReader(path, stream, find_dumps)
+        return _CutFinder(path, stream, find_dumps, by_document)
+    return _SpanReader(path, stream, find_dumps, by_document)
 
 
 class _Cutter:
     """Finds where to cut one stream."""
 
-    def __init__(self, stream: BinaryIO, find_dumps: bool, read_bytes: int) -> None:
+    def __init__(self, stream: BinaryIO, find_dumps: bool, by_document: bool, read_bytes: int) -> None:
         self._stream = stream
         self._read_bytes = read_bytes
         self._buffer = bytearray()
@@ -155,6 +160,7 @@ class _Cutter:
             self._offset = len(_BYTE_ORDER_MARK)
             del self._buffer[: self._offset]
         self._dump = read_dump_head(bytes(self._buffer[:_HEAD_BYTES])) if find_dumps else None
+        self._by_document = by_document and self._dump is None
 
     def _fill(self, size: int) -> None:
         """Read until the buffer holds `size` bytes or the file ends."""
@@ -165,18 +171,35 @@ class _Cutter:
 
     def _find_cut(self, room: int) -> tuple[int, bool]:
         """Size of the next span, and whether it is cut at a bad place."""
-        mark, limit = (_PAGE_END, PAGE_LIMIT_BYTES) if self._dump else (_LINE_END, LINE_LIMIT_BYTES)
-        searched, stop = max(0, room - len(mark)), room + limit
+        shortest, longest, limit = self._marks()
+        searched, stop = max(0, room - shortest), room + limit
         while True:
-            found = self._buffer.find(mark, searched, stop)
-            if found >= 0:
-                return found + len(mark), False
+            found = self._end_of_mark(searched, stop)
+            if found:
+                return found, False
             if len(self._buffer) > stop:
                 return self._last_white_space(room, stop), True
             if self._ended:
                 return len(self._buffer), False
-            searched = max(searched, len(self._buffer) - len(mark) + 1)
+            searched = max(searched, len(self._buffer) - longest + 1)
             self._fill(len(self._buffer) + 1)
+
+    def _marks(self) -> tuple[int, int, int]:
+        """Bytes of the shortest and longest mark of a good place for a cut, and how far it is looked for."""
+        if self._by_document:
+            return SHORTEST_EMPTY_LINE, LONGEST_EMPTY_LINE, PAGE_LIMIT_BYTES
+        if self._dump:
+            return len(_PAGE_END), len(_PAGE_END), PAGE_LIMIT_BYTES
+        return len(_LINE_END), len(_LINE_END), LINE_LIMIT_BYTES
+
+    def _end_of_mark(self, start: int, stop: int) -> int:
+        """End of the first mark in the buffer between these places; 0 where there is none."""
+        if self._by_document:
+            match = EMPTY_LINE.search(self._buffer, start, stop)
+            return match.end() if match else 0
+        mark = _PAGE_END if self._dump else _LINE_END
+        found = self._buffer.find(mark, start, stop)
+        return found + len(mark) if found >= 0 else 0
 
     def _last_white_space(self, first: int, stop: int) -> int:
         """Where to cut text[first:stop] if need be: behind its last white space, else before a whole character."""
@@ -191,8 +214,8 @@ class _Cutter:
 class _SpanReader(_Cutter):
     """Cuts a stream, read from its start to its end."""
 
-    def __init__(self, path: CorpusPath, stream: BinaryIO, find_dumps: bool) -> None:
-        super().__init__(stream, find_dumps, _READ_BYTES)
+    def __init__(self, path: CorpusPath, stream: BinaryIO, find_dumps: bool, by_document: bool) -> None:
+        super().__init__(stream, find_dumps, by_document, _READ_BYTES)
         self._path = path
 
     def next_span(self, room: int) -> Span | None:
@@ -213,8 +236,8 @@ class _SpanReader(_Cutter):
 class _CutFinder(_Cutter):
     """Finds the same cuts in a file that can be read from any place on."""
 
-    def __init__(self, path: CorpusPath, stream: BinaryIO, find_dumps: bool) -> None:
-        super().__init__(stream, find_dumps, _LOOK_BYTES)
+    def __init__(self, path: CorpusPath, stream: BinaryIO, find_dumps: bool, by_document: bool) -> None:
+        super().__init__(stream, find_dumps, by_document, _LOOK_BYTES)
         self._path = path
         self._seen = (path.size_bytes, 0) if isinstance(path, RemoteFile) else size_and_time(stream)
 

@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wordlab.arrow_messages import check_claims
+from wordlab.documents import as_document
 from wordlab.errors import CorpusError
 from wordlab.piece_stream import joined_pieces
-from wordlab.records import as_text, rows_to_pieces
+from wordlab.records import as_line, as_text, rows_to_pieces
 from wordlab.remote_files import CorpusPath, RemoteFile
 
 _ROWS = 256
@@ -28,13 +29,19 @@ _FORM = "a string, large_string, string_view or binary column, or a dictionary o
 
 
 def table_texts(
-    path: CorpusPath, kind: str, field: str, invalid: Literal["error", "drop"], dropped: Counter[str]
+    path: CorpusPath,
+    kind: str,
+    field: str,
+    invalid: Literal["error", "drop"],
+    dropped: Counter[str],
+    by_document: bool = False,
 ) -> Iterator[bytes]:
     """Texts in column `field`, a line end behind each. Null rows are counted as `rows_without_text`.
 
     Raises CorpusError for a damaged file, a missing column, and unless they are to be dropped, a row that is no text.
     """
-    return joined_pieces(rows_to_pieces(_rows(path, kind, field), path, invalid, dropped))
+    as_piece = as_document if by_document else as_line
+    return joined_pieces(rows_to_pieces(_rows(path, kind, field), path, invalid, dropped, as_piece))
 
 
 def _rows(path: CorpusPath, kind: str, field: str) -> Iterator[Any]:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
+from wordlab.documents import as_document, split_documents
 from wordlab.errors import CorpusError
 from wordlab.korean import korean_text
 from wordlab.shards import is_utf8
@@ -21,24 +22,29 @@ _KOREAN_BYTES = 1 << 20
 
 
 def normalized_text(
-    spans: Sequence[Span], invalid_bytes: InvalidBytes, is_korean: bool = False
+    spans: Sequence[Span], invalid_bytes: InvalidBytes, is_korean: bool = False, by_document: bool = False
 ) -> tuple[bytes, Counter[str]]:
     """Text of a shard as UTF-8, a line end between spans and between articles, and what was dropped, by reason.
 
-    is_korean: whether the rules of `wordlab.korean` come last.
+    is_korean: whether the rules of `wordlab.korean` come last.   by_document: with an empty line behind each document,
+    and nowhere else.
 
     Raises CorpusError naming file, place and remedy for broken UTF-8 and NUL bytes, unless they are to be dropped.
     """
     dropped: Counter[str] = Counter()
-    texts = []
+    texts: list[bytes] = []
     for span in spans:
         data = checked_utf8(span, invalid_bytes, dropped)
         if span.cut:
-            dropped["cut_pages" if span.dump else "cut_lines"] += 1
-        if span.dump is None:
-            texts.append(data)
+            dropped["cut_pages" if span.dump else "cut_documents" if by_document else "cut_lines"] += 1
+        if span.dump is not None:
+            articles = article_texts(data, span.dump, dropped)
+            texts += (text.encode() for text in articles) if by_document else ["\n".join(articles).encode()]
         else:
-            texts.append("\n".join(article_texts(data, span.dump, dropped)).encode())
+            texts += split_documents(data) if by_document else [data]
+    if by_document:
+        texts = [_korean(text, dropped) for text in texts] if is_korean else texts
+        return b"".join(map(as_document, texts)), dropped
     text = b"\n".join(texts) if len(texts) != 1 else texts[0]
     return _korean(text, dropped) if is_korean else text, dropped
 

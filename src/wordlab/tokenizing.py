@@ -147,10 +147,12 @@ def _tasks(
     """All shards; says of each file whether `wiki` finds nothing to strip. dropped: counts rows that gave no text."""
     find_dumps = config.normalizer in ("wiki", "korean")
     announce = announce and config.normalizer == "wiki"  # with korean there is something to do to any text
-    reading = functools.partial(open_corpus_text, stored=stored, invalid=config.invalid_bytes)
+    by_document = config.filters.by_document
+    reading = functools.partial(open_corpus_text, stored=stored, invalid=config.invalid_bytes, by_document=by_document)
     open_text = functools.partial(reading, dropped=dropped, threads=workers.cores)  # that unpack, ahead of the workers
     read_later = workers.executor != "dask"  # a cluster's hosts need not have the corpus
-    for task in cut_into_shards(files, config.shard_bytes, find_dumps, open_text, config.max_bytes, read_later):
+    cutting = (config.shard_bytes, find_dumps, open_text, config.max_bytes, read_later, by_document)
+    for task in cut_into_shards(files, *cutting):
         for span in task.spans:
             if announce and span.dump is None and span.starts_file:
                 say(f"{span.path} is no MediaWiki dump: its text is taken as it is (tokenize.normalizer=plain)")
