@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from wordlab.wordtable import WordTable, grown, kernel
+from wordlab.wordtable import WordTable, grown, inlined, kernel, load_eight, trailing_zeros
 
 # Classes of characters, as bits. They stand here because numba caches a kernel for as long as its own file stays as it
 # is: all that a kernel is compiled from has to be in that file.
@@ -48,6 +48,12 @@ def _packed(word: str) -> int:
 
 _ABBREVIATION_KEYS = np.array(sorted(_packed(word) for word in ABBREVIATIONS), dtype=np.int64)
 _BATCH_TOKENS = 1 << 13
+_BYTES_A_WORD = 64
+"""Of text, for each distinct word, about as in 16 MB of English with its punctuation."""
+_EVERY_BYTE = 0x0101010101010101
+_SEVEN_BITS, _HIGH_BITS = np.uint64(0x7F * _EVERY_BYTE), np.uint64(0x80 * _EVERY_BYTE)
+_NONE, _EIGHTHS = np.uint64(0), np.uint64(3)
+_RANGES = 3
 _BATCH_SENTENCES = 1 << 13
 _LONGEST_ABBREVIATION = max(len(word) for word in ABBREVIATIONS)
 
@@ -72,16 +78,14 @@ def count_tokens(text: bytes, classes: NDArray[np.uint16], lowercase_ascii: bool
     ids = np.empty(max(_BATCH_TOKENS, len(raw) // 5), dtype=np.int32)
     sentences = np.zeros(2 * _BATCH_TOKENS, dtype=np.int64)
     starts, stops = np.empty(_BATCH_TOKENS, dtype=np.int64), np.empty(_BATCH_TOKENS, dtype=np.int64)
-    words = WordTable()
+    words, bounds = WordTable(len(raw) // _BYTES_A_WORD), _token_ranges(classes)
     position = num_tokens = num_sentences = num_control = 0
     while position < len(raw):
-        if num_sentences + _BATCH_TOKENS + 1 >= len(sentences):
-            sentences = grown(sentences)
-        if num_tokens + _BATCH_TOKENS > len(ids):
-            ids = grown(ids)
+        sentences = grown(sentences, num_sentences + _BATCH_TOKENS + 2)
+        ids = grown(ids, num_tokens + _BATCH_TOKENS)
         output = (starts, stops, sentences)
         position, found, num_sentences, controls = _find_tokens(
-            raw, classes, position, num_tokens, num_sentences, *output
+            raw, classes, bounds, position, num_tokens, num_sentences, *output
         )
         words.add_slices(folded, starts[:found], stops[:found], ids[num_tokens : num_tokens + found])
         num_tokens, num_control = num_tokens + found, num_control + controls
@@ -89,6 +93,17 @@ def count_tokens(text: bytes, classes: NDArray[np.uint16], lowercase_ascii: bool
         num_sentences += 1
         sentences[num_sentences] = num_tokens
     return TokenCount(ids[:num_tokens], sentences[: num_sentences + 1], words, num_control)
+
+
+def _token_ranges(classes: NDArray[np.uint16]) -> tuple[np.uint64, ...]:
+    """The ASCII characters of class TOKEN, as `_run_end` wants them: first and behind the last of up to three ranges.
+
+    With more of them, the other characters are found one by one.
+    """
+    in_token = (classes[:0x80] & (TOKEN | SINGLE)) == TOKEN
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], in_token, [False]])))[: 2 * _RANGES]
+    bounds = [(0x80 - int(edge)) * _EVERY_BYTE for edge in edges] + [0] * (2 * _RANGES - len(edges))
+    return tuple(map(np.uint64, bounds))
 
 
 def split_sentences(text: bytes, classes: NDArray[np.uint16]) -> NDArray[np.int64]:
@@ -103,7 +118,27 @@ def split_sentences(text: bytes, classes: NDArray[np.uint16]) -> NDArray[np.int6
     return np.concatenate(parts)
 
 
+def word_counts(ids: NDArray[np.int32], num_words: int) -> NDArray[np.int64]:
+    """How often each id below num_words is there, shape (num_words,). The ids are trusted."""
+    counts = np.zeros(num_words, dtype=np.int64)
+    _count(ids, counts)
+    return counts
+
+
 @kernel
+def renumber(ids, new_ids):
+    """Replace each id by new_ids[id], in place. The ids are trusted."""
+    for i in range(len(ids)):
+        ids[i] = new_ids[ids[i]]
+
+
+@kernel
+def _count(ids, counts):
+    for i in range(len(ids)):
+        counts[ids[i]] += 1
+
+
+@inlined
 def _code_point(text, i):
     """Code point and width in bytes of the character that starts at i, in valid UTF-8."""
     lead = np.int64(text[i])
@@ -171,8 +206,30 @@ def _token_ends_sentence(text, start, stop, classes):
     return wide or not (text[terminator] == FULL_STOP and _is_abbreviation(text, terminator))
 
 
+@inlined
+def _run_end(text, i, bounds):
+    """Where the run of ASCII characters of class TOKEN ends that begins at i, or before: in the last bytes of the text.
+
+    Eight bytes at a time. A byte y below 0x80 is in the range lo..hi where y + 0x80 - lo has the highest bit set, and
+    y + 0x7f - hi has not; no sum passes 0xff, so the bytes of one number do not disturb one another.
+    bounds: `_token_ranges`, as six numbers.
+    """
+    while i + 8 <= len(text):
+        eight: np.uint64 = load_eight(text, i)  # type: ignore[call-arg]
+        low = eight & _SEVEN_BITS
+        inside = (low + bounds[0]) & ~(low + bounds[1])
+        inside |= (low + bounds[2]) & ~(low + bounds[3])
+        inside |= (low + bounds[4]) & ~(low + bounds[5])
+        outside = (eight | ~inside) & _HIGH_BITS
+        if outside != _NONE:
+            i += np.int64(trailing_zeros(outside) >> _EIGHTHS)
+            break
+        i += 8
+    return i
+
+
 @kernel
-def _find_tokens(text, classes, position, num_tokens, num_sentences, starts, stops, sentences):
+def _find_tokens(text, classes, bounds, position, num_tokens, num_sentences, starts, stops, sentences):
     """Find the next tokens of the text, from `position` on, as many as `starts` has room for.
 
     Sets their starts and stops, and the ends of sentences, given how many tokens and sentences came before.
@@ -182,29 +239,38 @@ def _find_tokens(text, classes, position, num_tokens, num_sentences, starts, sto
     i = position
     found, num_control = 0, 0
     while i < n and found < len(starts):
-        code_point, width = _code_point(text, i)
-        character = np.int64(classes[code_point])
-        sentence_ends = False
-        if character & (TOKEN | SINGLE):
-            start = i
+        start = i
+        last = np.int64(0)
+        if text[i] < 0x80:
+            i = _run_end(text, i, bounds)
+            if i > start:
+                last = np.int64(classes[text[i - 1]])
+        character, width = np.int64(0), 0
+        while i < n:
+            code_point, width = _code_point(text, i)
+            character = np.int64(classes[code_point])
+            if character & TOKEN == 0 and (
+                character == SPACE
+                or not (character & SINGLE if i == start else _joins(text, i, width, character, classes))
+            ):
+                break
             last = character
-            while True:
-                i += width
-                if i >= n or last & SINGLE:
-                    break
-                code_point, width = _code_point(text, i)
-                character = np.int64(classes[code_point])
-                if not character & TOKEN:
-                    if not character & JOINER or i + width >= n:
-                        break
-                    after, _ = _code_point(text, i + width)
-                    if not classes[after] & TOKEN:
-                        break
-                last = character
+            i += width
+            if last & SINGLE:
+                break
+            if width == 1:  # otherwise the next character is of the same script, most of the time
+                run_end = _run_end(text, i, bounds)
+                if run_end > i:
+                    last = np.int64(classes[text[run_end - 1]])
+                    i = run_end
+        sentence_ends = False
+        if i > start:
             starts[found], stops[found] = start, i
             found += 1
             if last & (TERMINATOR | WIDE | CLOSER):
                 sentence_ends = _token_ends_sentence(text, start, i, classes)
+            if character == SPACE:
+                i += width
         else:
             if character & LINE:
                 sentence_ends = True
@@ -217,6 +283,15 @@ def _find_tokens(text, classes, position, num_tokens, num_sentences, starts, sto
             num_sentences += 1
             sentences[num_sentences] = num_tokens + found
     return i, found, num_sentences, num_control
+
+
+@kernel
+def _joins(text, i, width, character, classes):
+    """Whether the character at i, behind a token, joins it with what follows."""
+    if not character & JOINER or i + width >= len(text):
+        return False
+    after, _ = _code_point(text, i + width)
+    return (classes[after] & TOKEN) != 0
 
 
 @kernel

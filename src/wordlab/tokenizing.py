@@ -35,7 +35,7 @@ from wordlab.shard_text import judge_lines, shard_text
 from wordlab.shards import DICTIONARY_SCHEMA, write_batch, write_sentences
 from wordlab.spans import ShardTask, cut_into_shards
 from wordlab.stage import progress, say
-from wordlab.tokencount import TokenCount, count_tokens
+from wordlab.tokencount import TokenCount, count_tokens, renumber, word_counts
 from wordlab.tokenizers import character_classes, fold_words
 
 _FOLDED_AT_ONCE = 1 << 15
@@ -184,8 +184,7 @@ def tokenize_shard(task: ShardTask, config: TokenizeConfig, folder: Path, before
     else:
         ids, offsets, words = _count_folded(text, config, dropped)
     write_sentences(folder / f"tokens-{task.index:05d}.arrow", ids, offsets)
-    counts = np.bincount(ids, minlength=len(words)).astype(np.int64)
-    batch = pa.record_batch([words, pa.array(counts)], schema=DICTIONARY_SCHEMA)
+    batch = pa.record_batch([words, pa.array(word_counts(ids, len(words)))], schema=DICTIONARY_SCHEMA)
     write_batch(folder / f"dictionary-{task.index:05d}.arrow", batch)
     return ShardReport(task.raw_bytes, len(ids), len(offsets) - 1, len(words), dict(+dropped))
 
@@ -216,7 +215,10 @@ def _count_folded(text: bytes, config: TokenizeConfig, dropped: Counter[str]) ->
 
 
 def merge_words(count: TokenCount, old_ids: NDArray[np.int64], new_words: list[str]) -> LocalSentences:
-    """Replace some words by others, which may be there already. Ids stay in the order of first appearance."""
+    """Replace some words by others, which may be there already. Ids stay in the order of first appearance.
+
+    Changes `count`.
+    """
     old = np.arange(len(count.words), dtype=np.int32)
     target = old.copy()
     target[old_ids] = count.words.add(pa.array(new_words, pa.large_string()))
@@ -224,7 +226,8 @@ def merge_words(count: TokenCount, old_ids: NDArray[np.int64], new_words: list[s
     first[target[::-1]] = old[::-1]  # of several old ids with one target, the smallest is written last
     is_first = first[target] == old
     new_ids = np.cumsum(is_first, dtype=np.int32) - 1
-    return new_ids[first[target]][count.ids], count.offsets, count.words.words().take(pa.array(target[is_first]))
+    renumber(count.ids, new_ids[first[target]])
+    return count.ids, count.offsets, count.words.words().take(pa.array(target[is_first]))
 
 
 def _manifest_content(reports: Sequence[ShardReport], dropped_rows: Counter[str]) -> dict[str, Any]:
