@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,10 @@ from text_helpers import filters_config, read_sentences, sentencepiece_config, t
 from wordlab.artifacts import read_manifest, write_manifest
 from wordlab.errors import ConfigError, CorpusError, ResourceError
 from wordlab.parallel import bounded_map, map_in_processes
-from wordlab.pieces import Sample, draw_sample, place_hashes
+from wordlab.pieces import MODEL, Numbering, Sample, count_pieces, draw_sample, load_pieces, place_hashes
 from wordlab.shards import DICTIONARY_SCHEMA, map_batch
+from wordlab.tokencount import split_sentences
+from wordlab.tokenizers import character_classes, fold_text
 from wordlab.tokenizing import tokenize_corpus
 
 ROOT = Path(__file__).parents[1]
@@ -264,6 +267,48 @@ def test_sentencepiece_splits_into_its_pieces(tmp_path):
     assert len(sentences) == 50
     assert "".join(sentences[0]).replace("▁", " ").strip() == text.splitlines()[0]
     assert "sentencepiece.model" in read_manifest(folder, "tokenize")["files"]
+
+
+def test_pieces_are_those_that_the_library_gives_sentence_by_sentence(tmp_path):
+    """Also of text in which few sentences are ASCII alone, and some hold nothing that the model knows."""
+    learnt = "low lower LOWEST né 가나 다라 widest. " * 40
+    config = tokenize_config(
+        tokenizer="sentencepiece", lowercase=True, sentencepiece=sentencepiece_config(vocab_size=22)
+    )
+    folder = tokenized(tmp_path, learnt, tokenizer="sentencepiece", sentencepiece=config.sentencepiece)
+    text = "LOW É lowest.\u00a0 Low\u2028가나 low\r\nZZZ\n🙂\n\x01\u200b \nN\u00c9 ne\u0301. low low. 다라。low.\n" * 3
+    library, dropped = load_pieces(folder / MODEL), Counter()
+    data = text.encode()
+    spans = split_sentences(data, character_classes("sentencepiece", config.sentences)).tolist()
+    found = [library.encode(fold_text(data[start:stop].decode(), True)) for start, stop in spans]
+    known = [[library.id_to_piece(piece) for piece in pieces if piece != library.unk_id()] for pieces in found]
+    ids, offsets, words = count_pieces(data, config, folder / MODEL, dropped)
+    names = [words[i].as_py() for i in ids.tolist()]
+    assert [names[start:stop] for start, stop in pairwise(offsets.tolist())] == [pieces for pieces in known if pieces]
+    assert words.to_pylist() == list(dict.fromkeys(names))
+    assert dropped["unknown_pieces"] == sum(map(len, found)) - len(names) > 0
+
+
+def test_pieces_are_numbered_as_they_appear_over_several_additions():
+    generator = np.random.default_rng(3)
+    added = [[generator.integers(0, 70_000, size).tolist() for size in (0, 1, 300, 0, 7)] for _ in range(5)]
+    sentences = list(chain.from_iterable(added))
+    numbering = Numbering(70_000, unknown=sentences[2][5])
+    for some in added:
+        numbering.add(some)
+    known = [[piece for piece in pieces if piece != numbering.unknown] for pieces in sentences]
+    numbers = {piece: number for number, piece in enumerate(dict.fromkeys(chain.from_iterable(known)))}
+    ids, offsets = numbering.sentences()
+    assert ids.tolist() == [numbers[piece] for piece in chain.from_iterable(known)]
+    assert offsets.tolist() == np.cumsum([0, *(len(pieces) for pieces in known if pieces)]).tolist()
+    assert numbering.pieces() == list(numbers)
+    assert numbering.num_unknown == sum(map(len, sentences)) - len(ids) > 0
+
+
+@pytest.mark.parametrize("found", [[[3, 10]], [[-1]], [[1.5]], [[[1]]], [["a"]], [[2**31]]])
+def test_what_is_no_list_of_lists_of_pieces_never_reaches_the_ids(found):
+    with pytest.raises(AssertionError, match="what is no list of lists of pieces"):
+        Numbering(10, unknown=0).add(found)
 
 
 @pytest.mark.parametrize("model_type", ["unigram", "bpe"])
