@@ -1,6 +1,7 @@
 """Stage encode: the vocabulary's ids, sentence by sentence, packed into shards."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from text_helpers import read_sentences, tokenized, vocab_config
 from wordlab.artifacts import read_manifest
 from wordlab.config import EncodeConfig
 from wordlab.counting import build_vocab
-from wordlab.encoding import encode_corpus, pack
+from wordlab.encoding import encode_corpus
 from wordlab.errors import ArtifactError
+from wordlab.packing import Packer, TokenPart
 from wordlab.shards import EncodedCorpus
 from wordlab.vocab import Vocab
 
@@ -53,19 +55,56 @@ def test_sentences_left_empty_are_dropped_and_counted(tmp_path):
     assert read_manifest(tmp_path / "encode", "encode")["shards"] == [{"num_tokens": 5, "num_sentences": 2}]
 
 
-@given(sentences=SENTENCES, shard_tokens=st.integers(1, 40), cuts=st.lists(st.integers(0, 30), max_size=4))
+def packed(parts, word_ids, shard_tokens, expected=0, written=0):
+    """Shards, as lists of sentences, and for each part how many of its sentences were kept."""
+    packer, shards, kept = Packer(shard_tokens, expected, expected), [], []
+
+    def end():
+        ids, offsets = packer.content()
+        shards.append([ids[a:b].tolist() for a, b in pairwise(offsets.tolist())])
+        packer.clear()
+
+    for sentences in parts:
+        part = TokenPart(*arrays(sentences), np.array(word_ids, dtype=np.int32), Path("tokens"), written)
+        while not packer.fill(part):
+            end()
+        kept.append(part.num_kept)
+        written = 0
+    if packer.num_sentences:
+        end()
+    return shards, kept
+
+
+@given(
+    sentences=SENTENCES,
+    shard_tokens=st.integers(1, 40),
+    cuts=st.lists(st.integers(0, 30), max_size=4),
+    dropped=st.sets(st.integers(0, 99)),
+    expected=st.sampled_from([0, 1, 7, 10**9]),
+)
 @settings(max_examples=100, deadline=None)
-def test_packing_splits_no_sentence_and_forgets_how_parts_were_divided(sentences, shard_tokens, cuts):
+def test_packing_splits_no_sentence_and_forgets_how_parts_were_divided(
+    sentences, shard_tokens, cuts, dropped, expected
+):
     bounds = sorted({0, len(sentences), *(min(cut, len(sentences)) for cut in cuts)})
     parts = [sentences[start:stop] for start, stop in pairwise(bounds)]
-    packed = list(pack((arrays(part) for part in parts), shard_tokens))
-    shards = [[ids[a:b].tolist() for a, b in pairwise(o)] for ids, o in packed]
-    assert [sentence for shard in shards for sentence in shard] == sentences
+    word_ids = [-1 if word in dropped else 500 - word for word in range(100)]
+    left = [[[500 - word for word in words if word not in dropped] for words in part] for part in parts]
+    left = [[words for words in part if words] for part in left]
+    shards, kept = packed(parts, word_ids, shard_tokens, expected)
+    assert [sentence for shard in shards for sentence in shard] == [words for part in left for words in part]
+    assert kept == [len(part) for part in left]
     assert all(len(shard) == 1 or sum(map(len, shard)) <= shard_tokens for shard in shards)
     for shard, following in pairwise(shards):
         assert sum(map(len, shard)) + len(following[0]) > shard_tokens
-    again = list(pack(iter([arrays(sentences)]), shard_tokens))
-    assert [ids.tolist() for ids, _ in again] == [ids.tolist() for ids, _ in packed]
+    assert packed([sentences], word_ids, shard_tokens)[0] == shards
+
+
+def test_packing_goes_on_behind_the_sentences_that_were_written():
+    sentences = [[9], [1, 9, 2], [9, 9], [3], [4, 4, 4]]
+    word_ids = [*range(9), -1]
+    assert packed([sentences, [[5]]], word_ids, 4, written=2) == ([[[4, 4, 4], [5]]], [3, 1])
+    assert packed([sentences], word_ids, 100, written=3) == ([], [3])
 
 
 @pytest.mark.parametrize("shard_tokens", [1, 3, 100, 10**9])

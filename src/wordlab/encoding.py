@@ -1,35 +1,36 @@
 """Stage `encode`: local word ids -> ids of the vocabulary, one gather per shard, packed into large shards that map.
 
-Token shards are looked up by several workers; one process packs what they give. Each file it has written is recorded
-with the place in the tokens up to which it goes, so that a run that is killed goes on there (wordlab.parts).
+The words of token shards are looked up by several workers; one thread gathers their ids into the shard that is being
+packed (wordlab.packing) and writes it. Each file it has written is recorded with the place in the tokens up to which
+it goes, so that a run that is killed goes on there (wordlab.parts).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from wordlab.artifacts import fingerprint, sha256_file, write_manifest
 from wordlab.config import EncodeConfig
 from wordlab.errors import ArtifactError
+from wordlab.hashed_file import write_hashed
+from wordlab.packing import Packer, TokenPart
 from wordlab.parallel import Workers, map_tasks
 from wordlab.parts import Parts, identity_of, kept_parts, make_part
 from wordlab.phrases import PairTable, Phrases, no_phrases, pair_tables
-from wordlab.shards import read_tokens_manifest, write_sentences
+from wordlab.shards import DICTIONARY_SCHEMA, SENTENCES_SCHEMA, map_batch, read_tokens_manifest
 from wordlab.stage import progress
-from wordlab.token_shards import joined_sentences, map_shard
-from wordlab.vocab import Vocab, vocabulary_sources
+from wordlab.token_shards import LocalSentences, joined_sentences, map_shard, tokens_path
+from wordlab.vocab import vocabulary_sources, words_fingerprint
 from wordlab.wordtable import WordTable
-
-Sentences = tuple[NDArray[np.int32], NDArray[np.int64]]
 
 
 class Lookup(NamedTuple):
@@ -81,9 +82,9 @@ def encode_corpus(
     try:
         with kept_parts(out_folder, identity) as parts:
             work = functools.partial(
-                encode_shard, tokenize_folder=tokenize_folder.absolute(), words_path=words_path, sha256=words_sha256
+                look_up, tokenize_folder=tokenize_folder.absolute(), words_path=words_path, sha256=words_sha256
             )
-            shards, words = _write_shards(work, manifest, config, parts, workers)
+            shards, words = _write_shards(work, tokenize_folder, manifest, config, parts, workers)
             num_tokens = sum(shard["num_tokens"] for shard in shards)
             num_sentences = sum(shard["num_sentences"] for shard in shards)
             content = {
@@ -105,7 +106,8 @@ def encode_corpus(
 
 
 def _write_shards(
-    work: Callable[[int], tuple[NDArray[Any], NDArray[Any], int]],
+    work: Callable[[int], LocalSentences],
+    tokenize_folder: Path,
     manifest: dict[str, Any],
     config: EncodeConfig,
     parts: Parts,
@@ -113,7 +115,7 @@ def _write_shards(
 ) -> tuple[list[dict[str, int]], int]:
     """Write what is not written yet; the numbers of tokens and sentences of each file, and the tokens that were read.
 
-    work: `encode_shard` of a token shard's number.
+    work: `look_up` a token shard by its number.
     Finished files are a beginning of all: they were written one after the other.
     """
     shards: list[dict[str, int]] = []
@@ -121,28 +123,32 @@ def _write_shards(
     while report := parts.found(_part_name(len(shards))):
         shards.append({key: report[key] for key in ("num_tokens", "num_sentences")})
         place = Place(**report["next"])
-    done = sum(shard["num_sentences"] for shard in shards)
+    written = sum(shard["num_sentences"] for shard in shards) - place.sentences  # of the first shard here
+    packer = Packer(config.shard_tokens, manifest["num_tokens"], manifest["num_sentences"])
+
+    def write() -> None:
+        known: dict[str, str] = {}
+        part = functools.partial(_write_shard, len(shards), *packer.content(), place, known)
+        report = parts.add(_part_name(len(shards)), make_part(parts.place, _part_name(len(shards)), part, known))
+        shards.append({key: report[key] for key in ("num_tokens", "num_sentences")})
+        packer.clear()
+
     with progress(manifest["num_tokens"], "token", "encode", initial=place.num_tokens) as bar:
         first = place.shard
-        encoded = map_tasks(work, range(first, len(manifest["shards"])), workers, parts.place, frees_lock=True)
+        found = map_tasks(work, range(first, len(manifest["shards"])), workers, parts.place, frees_lock=True)
         sizes = [shard["num_tokens"] for shard in manifest["shards"][first:]]
-
-        def sentences() -> Iterator[Sentences]:
-            packed = done - place.sentences  # of the first shard here, by the run before
-            for (ids, offsets, words), num_tokens in zip(encoded, sizes, strict=True):
-                yield ids[offsets[packed] :], offsets[packed:] - offsets[packed]
-                packed = 0
-                place.shard += 1
-                place.sentences += len(offsets) - 1
-                place.words += words
-                place.num_tokens += num_tokens
-                bar.update(num_tokens)
-
-        for ids, offsets in pack(sentences(), config.shard_tokens):
-            written = functools.partial(_write_shard, len(shards), ids, offsets, place)
-            report = parts.add(_part_name(len(shards)), make_part(parts.place, _part_name(len(shards)), written))
-            del ids, offsets, written  # or they would be there still while the next are collected
-            shards.append({key: report[key] for key in ("num_tokens", "num_sentences")})
+        for (ids, offsets, word_ids), num_tokens in zip(found, sizes, strict=True):
+            part = TokenPart(ids, offsets, word_ids, tokens_path(tokenize_folder, place.shard), written)
+            while not packer.fill(part):
+                write()
+            written = 0
+            place.shard += 1
+            place.sentences += part.num_kept
+            place.words += len(ids)
+            place.num_tokens += num_tokens
+            bar.update(num_tokens)
+        if packer.num_sentences:
+            write()
     return shards, place.words
 
 
@@ -151,9 +157,12 @@ def _part_name(index: int) -> str:
 
 
 def _write_shard(
-    index: int, ids: NDArray[np.int32], offsets: NDArray[np.int64], place: Place, folder: Path
+    index: int, ids: NDArray[np.int32], offsets: NDArray[np.int64], place: Place, known: dict[str, str], folder: Path
 ) -> dict[str, Any]:
-    write_sentences(folder / f"ids-{index:05d}.arrow", ids, offsets)
+    """As `write_sentences`, and `known` gets the file's SHA-256. place: what comes next."""
+    name = f"ids-{index:05d}.arrow"
+    lists = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(ids))
+    known[name] = write_hashed(folder / name, pa.record_batch([lists], schema=SENTENCES_SCHEMA))
     return {"num_tokens": len(ids), "num_sentences": len(offsets) - 1, "next": dataclasses.asdict(place)}
 
 
@@ -173,82 +182,37 @@ def load_lookup(words_path: Path, sha256: str) -> Lookup:
     """The vocabulary and its phrases, once in a process. sha256: of words.arrow, as the stage has found it."""
     if sha256_file(words_path) != sha256:
         raise ArtifactError(f"{words_path} has changed since the stage began. Run: dvc repro encode")
-    vocab = Vocab.load(words_path)
+    words, vocabulary = _vocabulary_words(words_path)
     _, recorded = vocabulary_sources(words_path)
     phrases = Phrases.load(words_path.with_name("phrases.arrow"), recorded) if recorded else no_phrases()
-    table = WordTable()
-    table.add(vocab.arrow_words())
+    table = WordTable(len(words))
+    table.add(words)
     passes = pair_tables(phrases, table)
     vocabulary_ids = np.arange(len(table) + 1, dtype=np.int32)  # a phrase and its parts need not be in the vocabulary
-    vocabulary_ids[len(vocab) :] = -1
-    return Lookup(vocab.fingerprint, table, passes, vocabulary_ids)
+    vocabulary_ids[len(words) :] = -1
+    return Lookup(vocabulary, table, passes, vocabulary_ids)
 
 
-def encode_shard(
-    index: int, tokenize_folder: Path, words_path: Path, sha256: str
-) -> tuple[NDArray[Any], NDArray[Any], int]:
-    """A token shard's sentences in ids of the vocabulary, without other words and without empty sentences.
+def _vocabulary_words(path: Path) -> tuple[pa.LargeStringArray, str]:
+    """The vocabulary's words and its fingerprint, as `Vocab.load` gives them, without a string of Python's for each."""
+    batch = map_batch(path, DICTIONARY_SCHEMA, "vocab")
+    found = words_fingerprint(batch.column(0), batch.column(1).to_numpy())
+    recorded = (batch.schema.metadata or {}).get(b"fingerprint", b"").decode()
+    if recorded != found:
+        raise ArtifactError(
+            f"{path} is damaged: it records fingerprint {recorded[:12] or 'none'}, but its words have {found[:12]}. "
+            "Run: dvc repro vocab"
+        )
+    return batch.column(0), found
 
-    Returns ids, offsets, and how many tokens the sentences held before that, each phrase as one.
+
+def look_up(index: int, tokenize_folder: Path, words_path: Path, sha256: str) -> LocalSentences:
+    """A token shard's ids and offsets, phrases joined if there are any, and by id that of the vocabulary, -1 for none.
+
+    Ids and offsets are the mapped file's where nothing was joined; who gathers must see that the ids are ones of it.
     """
     lookup = load_lookup(words_path, sha256)
-    ids, offsets, word_ids = map_shard(tokenize_folder, index, lookup.table)
-    if lookup.passes:
-        ids, offsets = joined_sentences((ids, offsets, word_ids), lookup.table, lookup.passes)
-        word_ids = lookup.vocabulary_ids
-    return *_translate(ids, offsets, word_ids), len(ids)
-
-
-@njit(cache=True, nogil=True)
-def _translate(ids, offsets, word_ids):
-    """ids -> word_ids[ids], where -1 drops the token; sentences left empty are dropped."""
-    kept_ids = np.empty(len(ids), dtype=np.int32)
-    kept_offsets = np.zeros(len(offsets), dtype=np.int64)
-    num_tokens, num_sentences = 0, 0
-    for sentence in range(len(offsets) - 1):
-        for i in range(offsets[sentence], offsets[sentence + 1]):
-            word = word_ids[ids[i]]
-            kept_ids[num_tokens] = word
-            num_tokens += word >= 0
-        if num_tokens > kept_offsets[num_sentences]:
-            num_sentences += 1
-            kept_offsets[num_sentences] = num_tokens
-    return kept_ids[:num_tokens], kept_offsets[: num_sentences + 1]
-
-
-def pack(parts: Iterator[Sentences], shard_tokens: int) -> Iterator[Sentences]:
-    """Regroup sentences into shards of at most `shard_tokens` tokens; a longer sentence is a shard of its own.
-
-    Depends on the sentences alone, not on how the parts divide them. Holds one shard and one part.
-    """
-    pending: list[Sentences] = []
-    filled = 0
-    for ids, offsets in parts:
-        first, last = 0, len(offsets) - 1
-        while first < last:
-            room = offsets[first] + shard_tokens - filled
-            stop = int(np.searchsorted(offsets, room, side="right")) - 1
-            if stop <= first and not pending:
-                stop = first + 1
-            if stop > first:
-                stop = min(stop, last)
-                pending.append((ids[offsets[first] : offsets[stop]], offsets[first : stop + 1] - offsets[first]))
-                filled += int(offsets[stop] - offsets[first])
-                first = stop
-            if first < last:
-                filled = 0
-                yield _joined(pending)
-    if pending:
-        yield _joined(pending)
-
-
-def _joined(parts: list[Sentences]) -> Sentences:
-    """The parts as one, whose list is empty afterwards: what is packed is there once while it is written."""
-    starts = np.cumsum([0, *(len(ids) for ids, _ in parts)])
-    offsets = [
-        np.zeros(1, dtype=np.int64),
-        *(part[1:] + start for (_, part), start in zip(parts, starts, strict=False)),
-    ]
-    joined = np.concatenate([ids for ids, _ in parts]), np.concatenate(offsets)
-    parts.clear()
-    return joined
+    shard = map_shard(tokenize_folder, index, lookup.table, check_ids=bool(lookup.passes))
+    if not lookup.passes:
+        return shard
+    return *joined_sentences(shard, lookup.table, lookup.passes), lookup.vocabulary_ids

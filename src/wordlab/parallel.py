@@ -56,6 +56,7 @@ def map_tasks(
     shared: a folder that is there, and that the workers of a cluster must see under the same path.
     frees_lock: whether most of the work leaves Python's lock to others. Such work goes to threads on one machine, also
     with the executor `processes`: they start at once, share what they have read, and hand results over without a copy.
+    A single worker is a thread too then, one task ahead of who takes the results.
     Raises what `function` raises, and ResourceError if a worker was killed or the cluster is lost.
     """
     workers = as_workers(workers)
@@ -63,7 +64,7 @@ def map_tasks(
         from wordlab.cluster import map_on_cluster  # the extra `cluster`
 
         yield from map_on_cluster(function, tasks, workers.dask_address, shared)
-    elif workers.cores == 1:
+    elif workers.cores == 1 and not frees_lock:
         yield from map(function, tasks)
     elif workers.executor == "threads" or frees_lock:
         with ThreadPoolExecutor(workers.cores) as executor:

@@ -34,10 +34,11 @@ Record = dict[str, Any]
 """`files`: size_bytes and sha256 of each file by name, as manifests have them; `report`: whatever the work gave."""
 
 
-def make_part(place: Path, name: str, work: Callable[[Path], Any]) -> Record:
+def make_part(place: Path, name: str, work: Callable[[Path], Any], known: Mapping[str, str] | None = None) -> Record:
     """Have `work` write the files of a part into the folder it gets, move them to their place, and record it.
 
     place: `Parts.place`.   name: of the part; parts share no file.   work: returns its report, in types of JSON.
+    known: SHA-256 of files by name, as far as `work` has found it while writing them.
     Can be called in any process that sees the folder. Raises what `work` raises; then nothing of the part is left.
     """
     folder = place / f"{name}.{secrets.token_hex(8)}.tmp"
@@ -45,7 +46,8 @@ def make_part(place: Path, name: str, work: Callable[[Path], Any]) -> Record:
     try:
         report = work(folder)
         paths = sorted(folder.iterdir())
-        files = {path.name: {"size_bytes": path.stat().st_size, "sha256": sha256_file(path)} for path in paths}
+        digests = {path.name: (known or {}).get(path.name) or sha256_file(path) for path in paths}
+        files = {path.name: {"size_bytes": path.stat().st_size, "sha256": digests[path.name]} for path in paths}
         for path in paths:
             path.replace(place / "files" / path.name)
         record = {"files": files, "report": report}
