@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import re
 import shutil
@@ -22,10 +24,11 @@ from wordlab import cli, study_command
 from wordlab.artifacts import fingerprint, read_manifest, write_atomic, write_json
 from wordlab.comparison import compare
 from wordlab.comparison_text import notes
+from wordlab.config import parse_params
 from wordlab.errors import ArtifactError, ConfigError
 from wordlab.experiments import Experiment, load_experiment
 from wordlab.result_sources import folder_source
-from wordlab.study import Study, level_name, load_study
+from wordlab.study import LATER, Study, level_name, load_study, mark_of, with_later
 from wordlab.study_html import LossFigure, PageFigures, as_html
 from wordlab.study_loss_plot import loss_parts
 from wordlab.study_page import AS_THEY_WERE, as_markdown, as_text, described, found_lines
@@ -182,6 +185,25 @@ def test_an_experiment_of_other_parameters_is_no_arm_whatever_its_name(project: 
         else:
             with pytest.raises(ArtifactError, match="was run with other parameters than its name stands for"):
                 require_its_parameters(study.arms[0], experiment)
+
+
+def test_experiments_of_earlier_versions_are_found_though_params_yaml_has_more_since(project: Path) -> None:
+    study = load_study(FILE)
+    arm = study.arms[0]
+    tree = yaml.safe_load(Path("params.yaml").read_text())
+    older, changed = copy.deepcopy(tree), copy.deepcopy(tree)
+    for key in LATER:
+        *sections, last = key.split(".")
+        branch = functools.reduce(lambda found, section: found[section], sections, older)
+        del branch[last]
+    assert with_later(older) == tree and older != tree
+    changed["tokenize"]["filters"]["unit"] = "documents"
+    assert mark_of(parse_params(changed)) != mark_of(parse_params(tree)) == mark_of(parse_params(with_later(older)))
+    folder = make_results(project / "run", {seed: {"men": 0.5} for seed in TOY["seeds"]})
+    older.update(seeds=[1, 2, 3])
+    older["train"]["epochs"], older["model"]["window"] = 2, 2
+    (folder / "params.yaml").write_text(yaml.safe_dump(older))
+    require_its_parameters(arm, load_experiment(arm.name, folder_source(folder), None))
 
 
 def test_settings_go_to_dvc_as_they_are_written(project: Path) -> None:

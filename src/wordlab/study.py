@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import itertools
 import re
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,8 @@ from wordlab.evaluation import score_name
 from wordlab.sections import PARAMS, parse_section, require
 from wordlab.yaml_file import read_yaml, shown
 
+LATER = {"tokenize.filters.unit": "lines"}
+"""Parameters that there were not when the first studies were run, and what was done then: experiments keep their names."""
 NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 """Names of studies and arms: they become names of git references."""
 MOST_ARMS = 200
@@ -202,10 +205,25 @@ def _unknown(key: str, where: str, part: str, known: list[str], prefix: str) -> 
 
 
 def mark_of(params: Params) -> str:
-    """Fingerprint of all parameters that can change a result."""
+    """Fingerprint of all parameters that can change a result; those of LATER count where they are not as before."""
     tree = plain(dataclasses.asdict(params))
     tree["run"] = {key: value for key, value in tree["run"].items() if key not in HOW_NOT_WHAT}
+    for key, before in LATER.items():
+        *sections, last = key.split(".")
+        branch = functools.reduce(lambda found, section: found[section], sections, tree)
+        if branch.get(last) == before:
+            del branch[last]
     return fingerprint(tree)
+
+
+def with_later(params: dict[str, Any]) -> dict[str, Any]:
+    """The content of a params.yaml, perhaps of an earlier version, with what it lacks of LATER."""
+    tree = copy.deepcopy(params)
+    for key, before in LATER.items():
+        *sections, last = key.split(".")
+        branch = functools.reduce(lambda found, section: found.setdefault(section, {}), sections, tree)
+        branch.setdefault(last, before)
+    return tree
 
 
 def plain(value: Any) -> Any:

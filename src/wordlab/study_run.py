@@ -24,7 +24,7 @@ from wordlab.result_sources import CommitSource
 from wordlab.revisions import Revision, commit_of, experiments, read_committed
 from wordlab.sections import PARAMS
 from wordlab.stage import StoppedError, StopSignals, say
-from wordlab.study import Arm, Study, mark_of
+from wordlab.study import Arm, Study, mark_of, with_later
 from wordlab.yaml_file import parse_yaml, read_yaml
 
 LOOK_SECONDS = 0.2
@@ -66,7 +66,7 @@ def open_arms(study: Study, root: Path = Path()) -> list[Experiment]:
 
 def require_its_parameters(arm: Arm, experiment: Experiment) -> None:
     """Check that an experiment was run with the arm's parameters, whatever its name. Raises ArtifactError."""
-    if mark_of(parse_params(experiment.params)) != mark_of(arm.params):
+    if mark_of(parse_params(with_later(experiment.params))) != mark_of(arm.params):
         raise ArtifactError(
             f"experiment {arm.experiment} was run with other parameters than its name stands for. See: dvc exp show; "
             f"then run: dvc exp remove {arm.experiment}, and the study again"
