@@ -29,7 +29,7 @@ from wordlab.sections import PARAMS, parse_section, require
 from wordlab.yaml_file import read_yaml, shown
 
 LATER = {"tokenize.filters.unit": "lines"}
-"""Parameters that there were not when the first studies were run, and what was done then: experiments keep their names."""
+"""Parameters that there were not when the first studies were run, and what was done then, so that names stay."""
 NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 """Names of studies and arms: they become names of git references."""
 MOST_ARMS = 200
@@ -216,9 +216,9 @@ def mark_of(params: Params) -> str:
     return fingerprint(tree)
 
 
-def with_later(params: dict[str, Any]) -> dict[str, Any]:
+def with_later(params: Mapping[str, Any]) -> dict[str, Any]:
     """The content of a params.yaml, perhaps of an earlier version, with what it lacks of LATER."""
-    tree = copy.deepcopy(params)
+    tree: dict[str, Any] = copy.deepcopy(dict(params))
     for key, before in LATER.items():
         *sections, last = key.split(".")
         branch = functools.reduce(lambda found, section: found.setdefault(section, {}), sections, tree)
