@@ -15,6 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from wordlab.shards import LONG_COLUMNS
+
 LARGE_BYTES = 1 << 20
 """Pieces of this size are hashed by the thread, files of this size sent to the disk before they are whole elsewhere."""
 
@@ -23,7 +25,7 @@ def write_hashed(path: Path, batch: pa.RecordBatch) -> str:
     """As `shards.write_batch`: the same bytes. Returns their SHA-256. The disk holds a large file afterwards."""
     with contextlib.ExitStack() as stack:
         file = HashedFile(path, stack)
-        with pa.PythonFile(file, "w") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+        with pa.PythonFile(file, "w") as sink, pa.ipc.new_file(sink, batch.schema, options=LONG_COLUMNS) as writer:
             writer.write_batch(batch)
         return file.finish()
 

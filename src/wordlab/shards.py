@@ -27,6 +27,8 @@ from wordlab.errors import ArtifactError
 
 SENTENCES_SCHEMA = pa.schema([pa.field("sentences", pa.large_list(pa.field("item", pa.int32())))])
 DICTIONARY_SCHEMA = pa.schema([pa.field("word", pa.large_string()), pa.field("count", pa.int64())])
+LONG_COLUMNS = pa.ipc.IpcWriteOptions(allow_64bit=True)
+"""2^31 rows and more, which Arrow writes only for who asks, since its readers in some languages cannot count so far."""
 _CHECKED_OFFSETS = 1 << 16
 
 
@@ -68,7 +70,7 @@ def _falls(offsets: NDArray[np.int64]) -> bool:
 
 def write_batch(path: Path, batch: pa.RecordBatch) -> None:
     """Write one record batch as an Arrow IPC file. The caller's folder is renamed when whole (`output_folder`)."""
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema, options=LONG_COLUMNS) as writer:
         writer.write_batch(batch)
 
 
