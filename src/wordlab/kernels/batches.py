@@ -135,7 +135,7 @@ def train_segment(thread, team, segment, rule, draws, schedule, scratch, mine):
             elif rule.method == SKIPGRAM:
                 total = skipgram_block(tokens, start, stop, rule, draws, lr, scratch, update, rows[b], curvatures[b])
             else:
-                total = cbow_block(tokens, start, stop, rule, draws, lr, scratch, update, rows[b], curvatures[b])
+                total = cbow_block(tokens, start, stop, rule, draws, lr, scratch, team.updates, b)
             losses[first + b, 0], losses[first + b, 1] = total
         wait_for_all(team.state, team.threads)
         apply_updates(thread, team, rule, count, scratch.depth, mine)
@@ -153,6 +153,8 @@ def apply_updates(thread, team, rule, blocks, depth, mine):
     """
     vector, bent, size = team.updates.vector.ctypes.data, team.bent, team.updates.row.size
     rows, curvature = team.updates.row.reshape(size), team.updates.curvature.reshape(size)
+    factors, sources = team.updates.factor, team.updates.source
+    borrowed = rule.hierarchical and rule.method != SKIPGRAM
     mask = bent.shape[0] // 16 - 1
     shift = np.int64(0)
     while (1 << shift) <= mask:
@@ -185,7 +187,13 @@ def apply_updates(thread, team, rule, blocks, depth, mine):
             own = bent[16 * (word & mask) + (word >> shift)]
             curved = own + (curved - own) * rule.bag_others[word]
         scale = splat(one / (one + rule.damping * curved))
-        place, source = rule.table + row_bytes * row, vector + row_bytes * (mine[m] & UPDATE_MASK)
+        at, place = mine[m] & UPDATE_MASK, rule.table + row_bytes * row
+        if borrowed:
+            source, factor = vector + row_bytes * np.int64(sources[at]), splat(factors[at])
+            for k in range(0, depth, LANES):
+                store(fma(scale, factor * load(source, k), load(place, k)), place, k)
+            continue
+        source = vector + row_bytes * at
         for k in range(0, depth, LANES):
             store(fma(scale, load(source, k), load(place, k)), place, k)
     if rule.bag_words > 0:

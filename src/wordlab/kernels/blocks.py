@@ -135,14 +135,6 @@ def axpy(scale, source, target, depth):
 
 
 @njit(inline="always")
-def axpy_two(a, source_a, b, source_b, target, depth):
-    """target += a * source_a, then b * source_b, for rows given by their addresses."""
-    factor_a, factor_b = splat(np.float32(a)), splat(np.float32(b))
-    for k in range(0, depth, LANES):
-        store(fma(factor_b, load(source_b, k), fma(factor_a, load(source_a, k), load(target, k))), target, k)
-
-
-@njit(inline="always")
 def scale_row(scale, source, target, depth):
     """target = scale * source, for rows given by their addresses."""
     factor = splat(np.float32(scale))
@@ -167,20 +159,13 @@ def dot(a, b, depth):
     return lane_sum(total)
 
 
-@njit(inline="always")
-def dot_two(a, b, c, depth):
-    """Products of a with b and of a with c, rows given by their addresses."""
-    first, second = splat(np.float32(0)), splat(np.float32(0))
-    for k in range(0, depth, LANES):
-        vector = load(a, k)
-        first = fma(vector, load(b, k), first)
-        second = fma(vector, load(c, k), second)
-    return lane_sum(first), lane_sum(second)
-
-
 @inner
 def prefetch_block(tokens, start, stop, rule, draws, depth):
-    """Ask for the rows that the block start..stop will read: most of a table lies outside the caches."""
+    """Ask for the rows that the block start..stop will read: most of a table lies outside the caches.
+
+    Of a tree the words' paths are asked for, and not the rows of their nodes: those many rows are found as fast by the
+    processor itself, as soon as it knows which they are.
+    """
     if start >= stop:
         return
     own = 0 if rule.method == SKIPGRAM else rule.vocab_size + 1
@@ -191,10 +176,12 @@ def prefetch_block(tokens, start, stop, rule, draws, depth):
         noise_id = noise_word(draws.noise_key, position, n, rule.accept, rule.alias)
         prefetch_row(rule.table, rule.vocab_size + 1 + noise_id, depth)
     begin, end = max(start - rule.window, 0), min(stop + rule.window, word_id.shape[0])
+    if rule.hierarchical:
+        for t in range(begin, end):
+            first = rule.path_start[word_id[t]]
+            prefetch(rule.path_step.ctypes.data, first)
+            prefetch(rule.path_step.ctypes.data, first + LANES)
     for t in range(begin, end):
-        if rule.hierarchical and (rule.method == SKIPGRAM or start <= t < stop):
-            for k in range(rule.path_start[word_id[t]], rule.path_start[word_id[t] + 1]):
-                prefetch_row(rule.table, rule.vocab_size + 1 + rule.path_node[k], depth)
         if not (rule.hierarchical and rule.method == SKIPGRAM):
             prefetch_row(rule.table, others + word_id[t], depth)
         if rule.bag_words > 0 and (rule.method != SKIPGRAM or start <= t < stop):

@@ -28,13 +28,16 @@ from wordlab.kernels.simd import LANES, fma, lane_sum, load, peek, poke, splat, 
 
 
 @inner
-def cbow_block(tokens, start, stop, rule, draws, lr, scratch, update, row, curvature):
+def cbow_block(tokens, start, stop, rule, draws, lr, scratch, updates, block):
     """Updates of one block of CBOW: the mean of the context's input rows against the word's output row and noise words.
 
-    Arguments and result as for `skipgram_block`; rows of the part: the targets' output rows, the context's input rows,
-    the noise words' output rows, the padding row.
+    updates, block: the buffer, and which part of it is written. The rest and the result as for `skipgram_block`; rows
+    of the part: the targets' output rows, the context's input rows, the noise words' output rows, the padding row. In
+    hierarchical softmax nodes stand in place of noise words, and the bags themselves in place of the targets' rows.
     """
     window, depth, columns = rule.window, scratch.depth, scratch.columns
+    row, curvature = updates.row[block], updates.curvature[block]
+    update = updates.vector.ctypes.data + 4 * depth * row.shape[0] * block
     targets, left = stop - start, 2 * window
     context_at = (rule.block_tokens + BAND - 1) // BAND * BAND
     noise_at, pad_at = context_at + scratch.context_rows, row.shape[0] - 1
@@ -63,8 +66,9 @@ def cbow_block(tokens, start, stop, rule, draws, lr, scratch, update, row, curva
     noise_update, noise_row, noise_curvature = update + 4 * depth * noise_at, row[noise_at:], curvature[noise_at:]
     if rule.hierarchical:
         loss, predictions = cbow_tree_pairs(
-            tokens, start, targets, rule, lr, scratch, noise_update, noise_row, noise_curvature
-        )
+            tokens, start, targets, rule, lr, scratch,
+            updates, block * row.shape[0], noise_at, noise_row, noise_curvature,
+        )  # fmt: skip
     else:
         loss, predictions = true_pairs(tokens, start, targets, rule, lr, scratch, row, curvature)
         draw_noise(tokens, start, targets, rule, draws, scratch, scratch.pairs)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wordlab.config import ModelConfig, TrainConfig
 from wordlab.huffman import Paths
 from wordlab.kernels.batches import Schedule, Segment, Team, train_segment
-from wordlab.kernels.layout import CBOW, CUT, DENSE, DROP, PAD, SKIPGRAM, Draws, Rule, Tokens, Updates
+from wordlab.kernels.layout import CBOW, CUT, DENSE, DROP, PAD, SKIPGRAM, Draws, Rule, Tokens
 from wordlab.kernels.memory import (
     SEGMENT_TOKENS,
     Memory,
@@ -22,6 +22,7 @@ from wordlab.kernels.memory import (
     block_sizes,
     block_tokens,
     input_entries,
+    new_updates,
     row_groups,
     sentence_update_rows,
 )
@@ -85,8 +86,7 @@ class CpuEngine:
             block_negatives=0 if model.objective == "hs" else getattr(train.block_negatives, model.arch),
             hierarchical=model.objective == "hs",
             path_start=paths.start,
-            path_node=paths.node,
-            path_code=paths.code,
+            path_step=2 * paths.node + paths.code,
             bag_words=vocab_size if subwords else 0,
             bag_start=bags.start,
             bag_row=(2 * vocab_size + 2 + bags.row).astype(np.int32),
@@ -113,7 +113,7 @@ class CpuEngine:
             rough=Tokens(*(np.zeros(SEGMENT_TOKENS + 1, np.int32) for _ in range(3))),
             kept=np.zeros(threads, np.int64),
             tokens=Tokens(*(np.zeros(SEGMENT_TOKENS, np.int32) for _ in range(3))),
-            updates=Updates(aligned_zeros((*rows, size.depth)), np.zeros(rows, np.int32), np.zeros(rows, np.float32)),
+            updates=new_updates(rows, size.depth, model.arch == "cbow" and model.objective == "hs"),
             bent=aligned_zeros((16 * row_groups(table_rows),)),
             losses=losses,
         )

@@ -46,9 +46,8 @@ class Rule(NamedTuple):
     hierarchical: bool
     """Whether output rows are the inner nodes of a Huffman tree."""
     path_start: Any
-    path_node: Any
-    path_code: Any
-    """Words' paths, see huffman.Paths."""
+    path_step: Any
+    """Words' paths, see huffman.Paths; int32, 2 * node + code: what is read together lies together."""
     bag_words: int
     """Words that are bags of rows: V with subwords, else 0."""
     bag_start: Any
@@ -133,6 +132,12 @@ class Scratch(NamedTuple):
     path_bend: int
     path_slot: Any
     """int32 array: of all decisions, where the node stands among the block's nodes."""
+    node_place: Any
+    """int32 array (N,): how many decisions each of the block's nodes has, then where the last of them stands."""
+    node_column: Any
+    """int32 array: of all decisions, in the order of the nodes, the bag's column."""
+    node_residual: int
+    """Residuals in that order."""
     slot: Any
     """int32 array (V,), hierarchical softmax: where a node stands among the block's nodes; -1 where it does not."""
     met_node: Any
@@ -162,6 +167,10 @@ class Updates(NamedTuple):
     """int32, (blocks, R): the table row that a vector is for, with subwords the word whose rows it is for; -1: none"""
     curvature: Any
     """float32, (blocks, R)"""
+    factor: Any
+    source: Any
+    """float32 and int32, (blocks * R,); hierarchical CBOW alone: a row's step is factor times the vector at the place
+    `source` of the whole buffer. Most nodes are met by one bag of a block, and their steps are that bag's, scaled."""
 
 
 class Sizes(NamedTuple):

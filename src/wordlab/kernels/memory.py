@@ -8,7 +8,7 @@ import numpy as np
 
 from wordlab.config import ModelConfig, TrainConfig
 from wordlab.huffman import Paths
-from wordlab.kernels.layout import DENSE, TREE_TILE, Scratch, Sizes, round_up, sizes
+from wordlab.kernels.layout import DENSE, TREE_TILE, Scratch, Sizes, Updates, round_up, sizes
 from wordlab.kernels.sentence_plan import LONGEST_SENTENCE, Bags, Pieces, Plan
 from wordlab.kernels.simd import LANES
 from wordlab.kernels.softmax import CHUNK, Shared
@@ -16,8 +16,8 @@ from wordlab.subwords import Subwords
 
 SEGMENT_TOKENS = 1 << 18
 """Tokens of one segment, before subsampling. Windows are cut at its ends, which meets one window in many thousands."""
-TREE_BLOCK_TOKENS = 64
-"""Targets of a block of hierarchical CBOW: 128 are little faster, and leave few blocks for many threads."""
+TREE_BLOCK_TOKENS = 128
+"""Targets of a block of hierarchical CBOW: 256 would leave few blocks for many threads."""
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray[Any, Any]:
@@ -26,6 +26,18 @@ def aligned_zeros(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray
     raw = np.zeros(size + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def new_updates(rows: tuple[int, int], depth: int, borrowed: bool) -> Updates:
+    """An update buffer for (blocks, rows of a block's part). borrowed: with room for factor and source."""
+    places = rows[0] * rows[1] if borrowed else 0
+    return Updates(
+        vector=aligned_zeros((*rows, depth)),
+        row=np.zeros(rows, np.int32),
+        curvature=np.zeros(rows, np.float32),
+        factor=np.ones(places, np.float32),
+        source=np.arange(places, dtype=np.int32),
+    )
 
 
 class Memory:
@@ -62,7 +74,7 @@ class Memory:
         ):
             self.arrays[name] = aligned_zeros((size.columns,))
         decisions = round_up(size.targets * longest_path, LANES)
-        for name in ("path_score", "path_bend"):
+        for name in ("path_score", "path_bend", "node_residual"):
             self.arrays[name] = aligned_zeros((decisions,))
         self.arrays["own"][:] = np.arange(size.columns) - window
         self.scratch = Scratch(
@@ -70,6 +82,8 @@ class Memory:
             depth=size.depth,
             context_rows=size.context,
             path_slot=np.zeros(decisions, np.int32),
+            node_place=np.zeros(size.noise if nodes else 0, np.int32),
+            node_column=np.zeros(decisions, np.int32),
             slot=np.full(nodes, -1, np.int32),
             met_node=np.zeros(size.noise if nodes else 0, np.int32),
             met_low=np.zeros(size.noise if nodes else 0, np.int32),
@@ -226,6 +240,6 @@ def memory_bytes(
         own = sentence_bags(model, train, vocab_size)
         update_rows = sentence_update_rows(train, own)
         others += 44 * SEGMENT_TOKENS + threads * (8 * own.most_words + own.longest)
-    updates = update_rows * (4 * size.depth + 8 + 8 * threads)
+    updates = update_rows * (4 * size.depth + 16 + 8 * threads)
     scratch = threads * 4 * (size.columns + size.context + size.noise) * (3 * size.depth + 3 * size.columns)
     return table + updates + scratch + others

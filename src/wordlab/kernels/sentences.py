@@ -81,7 +81,13 @@ def train_sentences_segment(
             losses[block, 0], losses[block, 1] = total
         wait_for_all(team.state, team.threads)
         used = np.int64(plan.batch_rows[batch])
-        part = Updates(updates.vector, rows[:used].reshape((1, used)), curvatures[:used].reshape((1, used)))
+        part = Updates(
+            updates.vector,
+            rows[:used].reshape((1, used)),
+            curvatures[:used].reshape((1, used)),
+            updates.factor,
+            updates.source,
+        )
         shared = Team(team.threads, team.state, team.rough, team.kept, team.tokens, part, team.bent, team.losses)
         apply_updates(thread, shared, rule, 1, depth, mine)
         wait_for_all(team.state, team.threads)

@@ -91,7 +91,7 @@ def _meet_nodes(tokens, start, targets, rule, scratch):
             continue
         scratch.want_low[i], scratch.want_high[i] = low, high
         for k in range(rule.path_start[word], rule.path_start[word + 1]):
-            node = rule.path_node[k]
+            node = rule.path_step[k] >> 1
             n = np.int64(scratch.slot[node])
             if n < 0:
                 prefetch_row(rule.table, rule.vocab_size + 1 + node, scratch.depth)
@@ -171,8 +171,9 @@ def _want_paths(tokens, start, targets, rule, scratch):
         for c in range(scratch.want_low[i], scratch.want_high[i] + 1, LANES):
             inside = inside_window(scratch, splat(np.float32(i)), c)
             for k in range(begin, end):
-                weights = scratch.true_weight_NL if rule.path_code[k] == 0 else scratch.noise_weight_NL
-                here = scratch.columns * np.int64(scratch.slot[rule.path_node[k]]) + c
+                step = rule.path_step[k]
+                weights = scratch.true_weight_NL if step & 1 == 0 else scratch.noise_weight_NL
+                here = scratch.columns * np.int64(scratch.slot[step >> 1]) + c
                 store(load(weights, here) + inside, weights, here)
             decisions += np.int64(lane_sum(inside)) * (end - begin)
     return decisions
