@@ -26,10 +26,10 @@ from wordlab.packing import Packer, TokenPart
 from wordlab.parallel import Workers, map_tasks
 from wordlab.parts import Parts, identity_of, kept_parts, make_part
 from wordlab.phrases import PairTable, Phrases, no_phrases, pair_tables
-from wordlab.shards import DICTIONARY_SCHEMA, SENTENCES_SCHEMA, map_batch, read_tokens_manifest
+from wordlab.shards import SENTENCES_SCHEMA, read_tokens_manifest
 from wordlab.stage import progress
 from wordlab.token_shards import LocalSentences, joined_sentences, map_shard, tokens_path
-from wordlab.vocab import vocabulary_sources, words_fingerprint
+from wordlab.vocab import Vocab, vocabulary_sources
 from wordlab.wordtable import WordTable
 
 
@@ -182,28 +182,15 @@ def load_lookup(words_path: Path, sha256: str) -> Lookup:
     """The vocabulary and its phrases, once in a process. sha256: of words.arrow, as the stage has found it."""
     if sha256_file(words_path) != sha256:
         raise ArtifactError(f"{words_path} has changed since the stage began. Run: dvc repro encode")
-    words, vocabulary = _vocabulary_words(words_path)
+    vocab = Vocab.load(words_path)
     _, recorded = vocabulary_sources(words_path)
     phrases = Phrases.load(words_path.with_name("phrases.arrow"), recorded) if recorded else no_phrases()
-    table = WordTable(len(words))
-    table.add(words)
+    table = WordTable(len(vocab))
+    table.add(vocab.array)
     passes = pair_tables(phrases, table)
     vocabulary_ids = np.arange(len(table) + 1, dtype=np.int32)  # a phrase and its parts need not be in the vocabulary
-    vocabulary_ids[len(words) :] = -1
-    return Lookup(vocabulary, table, passes, vocabulary_ids)
-
-
-def _vocabulary_words(path: Path) -> tuple[pa.LargeStringArray, str]:
-    """The vocabulary's words and its fingerprint, as `Vocab.load` gives them, without a string of Python's for each."""
-    batch = map_batch(path, DICTIONARY_SCHEMA, "vocab")
-    found = words_fingerprint(batch.column(0), batch.column(1).to_numpy())
-    recorded = (batch.schema.metadata or {}).get(b"fingerprint", b"").decode()
-    if recorded != found:
-        raise ArtifactError(
-            f"{path} is damaged: it records fingerprint {recorded[:12] or 'none'}, but its words have {found[:12]}. "
-            "Run: dvc repro vocab"
-        )
-    return batch.column(0), found
+    vocabulary_ids[len(vocab) :] = -1
+    return Lookup(vocab.fingerprint, table, passes, vocabulary_ids)
 
 
 def look_up(index: int, tokenize_folder: Path, words_path: Path, sha256: str) -> LocalSentences:
