@@ -17,6 +17,7 @@ def tokenize_config(**changes) -> TokenizeConfig:
         "invalid_bytes": "error",
         "max_bytes": 0,
         "shard_bytes": 1 << 20,
+        "count_words": False,
         "filters": filters_config(),
         "sentencepiece": sentencepiece_config(),
     }

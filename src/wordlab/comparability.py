@@ -21,9 +21,16 @@ SHOWS_ONLY = ("neighbors", "neighbors_count")
 """Keys of `evaluate` that change no score."""
 ABOUT_THE_MODEL = ("vectors",)
 """Keys of `evaluate` that say which of a model's vectors are scored: a choice of method, which may be compared."""
-BEFORE = {"rules": "wordlab", "case": "ignore", "unknown": "skip", "compose": False, "vectors": "input"}
+BEFORE = {
+    "rules": "wordlab",
+    "case": "ignore",
+    "unknown": "skip",
+    "compose": False,
+    "words": "vocabulary",
+    "vectors": "input",
+}
 """How results were scored that are older than these keys of `evaluate`."""
-SAID_IN_WORDS = ("rules", "vocabulary", "words_made_of_ngrams", "vectors")
+SAID_IN_WORDS = ("rules", "vocabulary", "words_made_of_ngrams", "words", "vectors")
 """Of the evaluator's description, what repeats keys of `evaluate`."""
 CHANGE_NO_SCORE = (
     "seeds",

@@ -134,6 +134,8 @@ class TokenizeConfig:
     """Raw text of the corpus that is read, in bytes, from its start to the end of a line or page; 0 means all."""
     shard_bytes: int
     """Raw text in one shard, in bytes."""
+    count_words: bool
+    """With sentencepiece and kiwi, count the words beside the tokens, for `evaluate.words: corpus`."""
     filters: FiltersConfig
     sentencepiece: SentencePieceConfig
 
@@ -368,6 +370,8 @@ class EvaluateConfig:
     """Questions and pairs with an unknown word: not asked, or wrong."""
     compose: bool
     """A model with subwords makes words of pairs that its vocabulary lacks of their n-grams; by rules wordlab alone."""
+    words: Literal["vocabulary", "corpus"]
+    """What is asked about and answers: the model's tokens, or the words of the corpus made of them."""
     vectors: Literal["input", "input+output"]
     """The vectors that words are compared by: the model's input vectors, or their sums with the output vectors."""
     neighbors: tuple[str, ...]

@@ -31,6 +31,9 @@ from wordlab.rules import Rules, rules_line
 from wordlab.stage import say
 
 NO_OUTPUTS = "the model has no output vectors, which sentence completion needs"
+WORDS_OF_CORPUS = (
+    "those of the corpus, as tokenizer `words` finds them; pieces and morphemes are put together by their mean"
+)
 VECTORS = {"input": "input vectors", "input+output": "sums of input and output vectors"}
 
 
@@ -73,25 +76,37 @@ def evaluate_folder(
         sets = sets.without_completion(NO_OUTPUTS)
     embeddings = load_vectors(folder, config.vectors)
     _require_finite(embeddings, folder, trained["config"]["model"]["arch"])
+    asked, made = (embeddings, {}) if config.words == "vocabulary" else _asked(data, folder, embeddings)
     rules = Rules(name=config.rules, case=config.case, unknown=config.unknown, compose=config.compose)
     # One thread: a matrix product split among threads may round differently, and these take a second
     with threadpool_limits(1):
-        evaluation = evaluate(embeddings, sets, config.restrict_vocab, rules)
+        evaluation = evaluate(asked, sets, config.restrict_vocab, rules)
         told = {"evaluator": rules.described(config.restrict_vocab) | {"vectors": VECTORS[config.vectors]}}
+        if config.words == "corpus":
+            told["evaluator"]["words"] = WORDS_OF_CORPUS
         if sets.have_sentences:
             told["sentence_evaluator"] = add_sentences(evaluation, sets, rules, embeddings, folder, data)
-        neighbors = nearest_neighbors(embeddings, config.neighbors, config.neighbors_count)
+        neighbors = nearest_neighbors(asked, config.neighbors, config.neighbors_count)
     results = _results(seed, trained, embeddings, sets, evaluation, config, told)
     results["neighbors"] = neighbors
+    if made:
+        results["asked_words"] = made
 
     with output_folder(answers) as building:
         for row, details in evaluation.details.items():
-            text = "\n".join(detail_lines(details, embeddings.words)) + "\n"
+            text = "\n".join(detail_lines(details, asked.words)) + "\n"
             (building / f"{row}.tsv").write_text(text, encoding="utf-8")
         write_json(results_path, results)
         write_manifest(building, "evaluate", {"seed": seed, "results": sha256_file(results_path)})
     _tell(results)
     return results
+
+
+def _asked(data: Path, folder: Path, embeddings: Embeddings) -> tuple[Embeddings, dict[str, int]]:
+    # What cuts words into tokens takes a second to import, and few runs need it
+    from wordlab.asked_words import asked_words
+
+    return asked_words(data, folder, embeddings)
 
 
 def load_vectors(folder: Path, vectors: str) -> Embeddings:
@@ -153,7 +168,7 @@ def _results(
         "absent": sets.absent,
         "sections": evaluation.sections,
         "correlations": evaluation.correlations,
-        "config": {**trained["config"], "evaluate": dataclasses.asdict(config)},
+        "config": {**trained["config"], "evaluate": _described(config)},
         **rules,
         "fingerprints": {
             "model": fingerprint(trained),
@@ -163,6 +178,14 @@ def _results(
             "sets": sets.fingerprints,
         },
     }
+
+
+def _described(config: EvaluateConfig) -> dict[str, Any]:
+    """The section as results hold it: without what is as it was before there was a choice."""
+    found = dataclasses.asdict(config)
+    if config.words == "vocabulary":
+        del found["words"]
+    return found
 
 
 def _tell(results: dict[str, Any]) -> None:

@@ -73,6 +73,8 @@ ENCODE_WORD_BYTES = 100
 """A word of the vocabulary in Arrow and in a hash table."""
 FOLDED_WORD_BYTES = 220
 """A word in evaluation's index, a dict of its upper case."""
+CUT_WORD_BYTES = 400
+"""The tokens of a word that is put together of them: a list and a few strings."""
 PHRASE_BYTES = 150
 """A phrase in tables and lists, beside the text of its parts."""
 WORDS_PER_PHRASE = 2
@@ -303,7 +305,13 @@ def _phrases(params: Params, shards: list[dict[str, int]], words: int) -> tuple[
     return memory_bytes(sum(tokens), max(tokens, default=0), workers), words // WORDS_PER_PHRASE
 
 
-def _counted_words(folder: Path, num_shards: int, min_count: int) -> tuple[int, int, int, float]:
+def _dictionary_name(shard: int) -> str:
+    return f"dictionary-{shard:05d}.arrow"
+
+
+def _counted_words(
+    folder: Path, num_shards: int, min_count: int, name: Callable[[int], str] = _dictionary_name
+) -> tuple[int, int, int, float]:
     """Distinct words of all shards and those frequent enough, as two shards foretell them; mean bytes of a word; and
     the power of the text that distinct words grow as (Heaps).
 
@@ -312,12 +320,12 @@ def _counted_words(folder: Path, num_shards: int, min_count: int) -> tuple[int, 
     """
     if num_shards == 0:
         return 0, 0, 0, 0.0
-    first = _dictionary(folder, 0)
+    first = _dictionary(folder / name(0))
     mean_bytes = math.ceil(pc.sum(pc.binary_length(first.column("word"))).as_py() / max(1, first.num_rows))
     together = first
     exponent = 0.0
     if num_shards > 1:
-        both = pa.concat_tables([first, _dictionary(folder, num_shards // 2)])
+        both = pa.concat_tables([first, _dictionary(folder / name(num_shards // 2))])
         together = both.group_by("word").aggregate([("count", "sum")]).rename_columns(["word", "count"])
         exponent = min(1.0, math.log2(together.num_rows / max(1, first.num_rows)))
     distinct = int(first.num_rows * num_shards**exponent)
@@ -327,10 +335,8 @@ def _counted_words(folder: Path, num_shards: int, min_count: int) -> tuple[int, 
     return distinct, math.ceil(distinct * share), mean_bytes, exponent
 
 
-def _dictionary(folder: Path, shard: int) -> pa.Table:
-    return pa.Table.from_batches(
-        [map_batch(folder / f"dictionary-{shard:05d}.arrow", DICTIONARY_SCHEMA, "tokenize")], schema=DICTIONARY_SCHEMA
-    )
+def _dictionary(path: Path) -> pa.Table:
+    return pa.Table.from_batches([map_batch(path, DICTIONARY_SCHEMA, "tokenize")], schema=DICTIONARY_SCHEMA)
 
 
 def _encode(params: Params, _: int | None) -> Need:
@@ -388,8 +394,25 @@ def _evaluate(params: Params, seed: int | None) -> Need:
     words, vectors = _model(DATA / "train" / f"seed-{seed}")
     copies = 2 if params.evaluate.vectors == "input" else 4
     memory = PROCESS_BYTES + copies * vectors + words * (WORD_BYTES + FOLDED_WORD_BYTES)
+    if params.evaluate.words == "corpus":
+        memory += _asked_words(params)
     lower = "a model with a smaller model.dim, a higher vocab.min_count or a vocab.max_size"
     return Need("evaluate", memory, vectors, MINIMUM_DISK, DATA / "evaluate" / f"seed-{seed}", lower)
+
+
+def _asked_words(params: Params) -> int:
+    """Bytes of words that are put together of tokens: counted, cut, and with vectors of their own."""
+    from wordlab.tokenizers import CUT_IN_PARTS, words_name
+
+    folder = DATA / "tokenize"
+    shards = read_manifest(folder, "tokenize")["shards"]
+    if params.tokenize.tokenizer not in CUT_IN_PARTS or not (folder / words_name(0)).exists():
+        return 0  # where they are missing, the stage says so
+    distinct, kept, word_bytes, _ = _counted_words(folder, len(shards), params.vocab.min_count, words_name)
+    kept = min(kept, params.vocab.max_size or kept)
+    each = WORD_BYTES + FOLDED_WORD_BYTES + CUT_WORD_BYTES + 12 * params.model.dim  # as made, joined, of length 1
+    kiwi = KIWI_BYTES if params.tokenize.tokenizer == "kiwi" else 0
+    return distinct * (COUNTED_WORD_BYTES + 3 * word_bytes) + kept * (each + word_bytes) + kiwi
 
 
 def _report(params: Params, _: int | None) -> Need:

@@ -28,7 +28,7 @@ from wordlab.evaluation import score_name
 from wordlab.sections import PARAMS, parse_section, require
 from wordlab.yaml_file import read_yaml, shown
 
-LATER = {"tokenize.filters.unit": "lines"}
+LATER = {"tokenize.count_words": False, "tokenize.filters.unit": "lines", "evaluate.words": "vocabulary"}
 """Parameters that there were not when the first studies were run, and what was done then, so that names stay."""
 NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 """Names of studies and arms: they become names of git references."""

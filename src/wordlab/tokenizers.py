@@ -26,7 +26,14 @@ TERMINATORS = ".!?…؟۔।"
 WIDE_TERMINATORS = "。！？｡．"
 CLOSERS = "\"')]}”’»›」』）】〉》"
 APOSTROPHES = "'’"
+CUT_IN_PARTS = ("sentencepiece", "kiwi")
+"""Tokenizers whose tokens are no words."""
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def words_name(shard: int) -> str:
+    """Of the file in which stage tokenize counts the words of a shard whose tokens are none."""
+    return f"words-{shard:05d}.arrow"
 
 
 @functools.cache

@@ -36,7 +36,7 @@ from wordlab.shards import DICTIONARY_SCHEMA, write_batch, write_sentences
 from wordlab.spans import ShardTask, cut_into_shards
 from wordlab.stage import progress, say
 from wordlab.tokencount import TokenCount, count_tokens, renumber, word_counts
-from wordlab.tokenizers import character_classes, fold_words
+from wordlab.tokenizers import CUT_IN_PARTS, character_classes, fold_words, words_name
 
 _FOLDED_AT_ONCE = 1 << 15
 """Words that are strings of Python's at a time; in a text of another script than Latin all words become such."""
@@ -186,7 +186,15 @@ def tokenize_shard(task: ShardTask, config: TokenizeConfig, folder: Path, before
     write_sentences(folder / f"tokens-{task.index:05d}.arrow", ids, offsets)
     batch = pa.record_batch([words, pa.array(word_counts(ids, len(words)))], schema=DICTIONARY_SCHEMA)
     write_batch(folder / f"dictionary-{task.index:05d}.arrow", batch)
+    if config.count_words and config.tokenizer in CUT_IN_PARTS:
+        write_batch(folder / words_name(task.index), _counted_words(text, config))
     return ShardReport(task.raw_bytes, len(ids), len(offsets) - 1, len(words), dict(+dropped))
+
+
+def _counted_words(text: bytes, config: TokenizeConfig) -> pa.RecordBatch:
+    """The text's words, as tokenizer `words` finds them, with their counts."""
+    ids, _, words = _count_folded(text, dataclasses.replace(config, tokenizer="words"), Counter())
+    return pa.record_batch([words, pa.array(word_counts(ids, len(words)))], schema=DICTIONARY_SCHEMA)
 
 
 def _count_folded(text: bytes, config: TokenizeConfig, dropped: Counter[str]) -> LocalSentences:
