@@ -73,7 +73,7 @@ def _write_lines(path: Path, vocab: Vocab) -> None:
             ends = pc.binary_join_element_wise(pc.cast(pa.array(counts), pa.large_string()), nothing, line_end)
             lines = pc.binary_join_element_wise(words, ends, tab)
             bounds, utf8 = string_buffers(lines)
-            file.write(memoryview(utf8[bounds[0] : bounds[-1]]))
+            file.write(utf8[bounds[0] : bounds[-1]].data)
 
 
 def _count_with_phrases(
