@@ -36,7 +36,7 @@ from wordlab.errors import ArtifactError, ConfigError, CorpusError, DownloadErro
 from wordlab.own_corpus import find_own
 from wordlab.parallel import Workers
 from wordlab.rawtext import corpus_files
-from wordlab.remote_corpus import RemoteCorpus, find_remote, is_url
+from wordlab.remote_corpus import RemoteCorpus, describe_remote, find_remote, is_url
 from wordlab.remote_files import RemoteFile
 from wordlab.spans import cut_into_shards
 from wordlab.tokenizing import tokenize_corpus
@@ -212,6 +212,9 @@ def test_what_a_url_is() -> None:
     assert find_remote("https://host/file.txt?part=*") == RemoteCorpus("https://host/file.txt?part=*", "")
     with pytest.raises(ConfigError, match="a URL in a URL"):
         find_remote("zip://*.txt::s3://bucket/a.zip")
+    with pytest.raises(ConfigError, match="a URL with a password in it") as caught:
+        find_remote("sftp://me:secret@host/x")
+    assert "secret" not in str(caught.value) and find_remote("sftp://me@host/x").root == "sftp://me@host/x"
     with pytest.raises(ConfigError, match="names no bucket or folder"):
         find_remote("s3://*/wiki")
 
@@ -301,6 +304,18 @@ def test_stages_read_a_corpus_in_a_store(project: Path, store: Watched) -> None:
     set_corpus(project, "watched://corpus/wiki/2.txt.gz")
     download.main()
     assert not Path("data/source").is_symlink() and str(corpus_files()[0].path) == "watched://corpus/wiki/2.txt.gz"
+
+
+def test_a_store_that_tells_no_versions_is_told(
+    store: Watched, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(store, own_txt=TEXT)
+    corpus = find_remote("watched://corpus/own.txt")
+    describe_remote(corpus, AUTO)
+    assert "by their sizes alone" not in capsys.readouterr().err
+    monkeypatch.setattr(remote_files, "_TIMES", ())
+    assert describe_remote(corpus, AUTO)["files"][0]["version"] == ""
+    assert "watched://corpus/own.txt: no checksum and no time is told" in capsys.readouterr().err
 
 
 def test_a_damaged_record_of_a_corpus_in_a_store_is_told(project: Path, store: Watched) -> None:

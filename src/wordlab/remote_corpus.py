@@ -19,10 +19,12 @@ from wordlab.corpus_listing import chosen_files
 from wordlab.errors import ConfigError
 from wordlab.rawtext import sniff_format
 from wordlab.remote_files import RemoteFile, as_version, file_system, store_errors
+from wordlab.stage import say
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\x00-\x1f]+")
 _WITH_QUERIES = ("http", "https")
 """Where ? and * belong to the address, and folders cannot be listed."""
+_PASSWORD = re.compile(r"://[^/@]*:[^/@]*@")
 _AT_ONCE = 16
 """Files whose first bytes are looked at beside each other."""
 
@@ -65,6 +67,11 @@ def find_remote(corpus: str) -> RemoteCorpus:
             f"params.yaml: corpus is {corpus!r}, a URL in a URL. Name the files themselves; those packed with gzip, "
             "bzip2, xz or zstd are unpacked while they are read."
         )
+    if _PASSWORD.search(corpus):
+        raise ConfigError(
+            "params.yaml: corpus is a URL with a password in it, which git and the manifests would keep. Take it out, "
+            "and put it where docs/data.md says."
+        )
     protocol, _, rest = corpus.partition("://")
     parts = rest.rstrip("/").split("/") if protocol not in _WITH_QUERIES else [rest]
     number = len(parts)
@@ -81,6 +88,8 @@ def describe_remote(corpus: RemoteCorpus, stored: CorpusFormatConfig) -> dict[st
     files = corpus.files()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         formats = list(pool.map(sniff_format, files))
+    if any(not file.version for file in files):
+        say(f"{corpus.root}: no checksum and no time is told of its files, so changes are seen by their sizes alone")
     about = {"name": PurePosixPath(corpus.root).name, "language": None, "licence": None, "own": True}
     described = [
         {"path": file.url.removeprefix(corpus.root).lstrip("/"), "format": format_, "size_bytes": file.size_bytes}
