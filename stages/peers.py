@@ -10,6 +10,8 @@ from wordlab.config import load_params
 from wordlab.errors import ConfigError
 from wordlab.peers.programs import SEEDS
 from wordlab.peers.training_peer import require_possible, train_peer
+from wordlab.preflight import require
+from wordlab.preflight_peers import need_of_peer
 from wordlab.stage import run_stage
 
 
@@ -25,6 +27,7 @@ def main() -> None:
     data = Path("data")
     inputs = [data / name for name in ("download", "tokenize", "vocab", "encode")]
     claim(data / "peers" / options.program / f"seed-{options.seed}", inputs)
+    require(need_of_peer(options.program, options.seed, params))
     train_peer(options.program, options.seed, params, data)
 
 

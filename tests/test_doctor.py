@@ -56,6 +56,13 @@ def test_on_a_fit_machine_nothing_is_wrong_and_the_bits_are_the_same(
     assert out.endswith("\nnothing is wrong\n") and max(map(len, out.splitlines())) < 250
 
 
+def test_programs_that_are_listed_are_stages_too(project: Path, quick: None) -> None:
+    assert not any(finding.topic.startswith("peers") for finding in examine())
+    text = (project / "params.yaml").read_text().replace("programs: []", "programs: [gensim, word2vec]")
+    (project / "params.yaml").write_text(text)
+    assert found("peers, word2vec").found == "known once the stages before it have run"
+
+
 def test_json_says_the_same(project: Path, quick: None, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["doctor", "--json"])
     report = json.loads(capsys.readouterr().out)

@@ -32,6 +32,7 @@ CHANGE_NO_RESULT = {
         "machine",
         "parent",
         "preflight",
+        "preflight_peers",
         "sections",
         "stage",
         "versions",

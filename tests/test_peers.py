@@ -23,16 +23,19 @@ import scipy.stats
 
 from tests.html_text import Page
 from tests.toy_pipeline import make_pipeline
+from wordlab import machine, preflight
 from wordlab.artifacts import read_json, read_manifest
 from wordlab.config import Params, PeerRates, load_params
 from wordlab.embeddings import Embeddings
-from wordlab.errors import ArtifactError, ConfigError, PeerError
+from wordlab.errors import ArtifactError, ConfigError, PeerError, ResourceError
 from wordlab.evaluation_run import evaluate_model
+from wordlab.limits import Bound
 from wordlab.peers import fasttext_program, running, training_peer, worker
 from wordlab.peers.job import Job
 from wordlab.peers.programs import SEEDS, find_binary, require_able, version_of
 from wordlab.peers.training_peer import train_peer
 from wordlab.peers.versus import compare_with, speed_ratio, write_versus
+from wordlab.preflight_peers import need_of_peer, program_bytes
 from wordlab.stage import run_stage
 from wordlab.training import TrainingData, save_model, train_model
 
@@ -399,6 +402,42 @@ def test_stages_say_what_is_wrong_in_one_message(
         patch.setattr(sys, "argv", [stage, *arguments])
         run_stage(importlib.import_module(f"stages.{stage}").main)
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+def test_a_program_that_needs_more_than_there_is_does_not_begin(
+    project: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    bound = Bound(1_000_000, "the made-up limit of this test", "Make it wider")
+    monkeypatch.setattr(machine, f"{kind}_bounds", lambda place=None: [bound])
+    monkeypatch.setattr(preflight, "held_bytes", lambda: 0)
+    monkeypatch.setattr(running, "run_job", lambda job: pytest.fail("it has begun"))
+    monkeypatch.setattr(sys, "argv", ["peers", "--program", "gensim", "--seed", "1"])
+    with pytest.raises(ResourceError) as caught:
+        importlib.import_module("stages.peers").main()
+    said = str(caught.value)
+    wanted = "the processes of stage peers (gensim, seed 1) need 2" if kind == "memory" else "data/peers/gensim"
+    assert wanted in said and "MB" in said and "or fewer peers.programs" in said
+    assert not Path("data/peers").exists() or not list(Path("data/peers").rglob("*.npy"))
+
+
+def test_matrices_tables_and_buckets_count(project: Path) -> None:
+    params, words, million = load_params(), 1_000_000, 10**6
+
+    def need(program: str, **model: Any) -> int:
+        return program_bytes(program, changed(params, **model).model, words, 9)
+
+    matrices = {"gensim": 3, "fasttext": 3, "word2vec": 2}
+    for program, count in matrices.items():
+        assert need(program, dim=300) - need(program, dim=100) == count * 200 * 4 * words, program
+    assert need("gensim", objective="hs") > need("gensim", objective="ns"), "its tree is made of objects"
+    assert need("word2vec", objective="ns") > need("word2vec", objective="hs") + 300 * million, "its table is not there"
+    parts = dataclasses.replace(params.model.subwords, units="characters", buckets=2_000_000)
+    plain, more = (need("fasttext", dim=100, subwords=units) for units in (params.model.subwords, parts))
+    assert more - plain > 4 * 100 * 2_000_000
+    assert need_of_peer("fasttext", 1, changed(params, subwords=parts)).lower.startswith(
+        "a smaller model.dim, fewer model"
+    )
 
 
 def test_other_vectors_than_input_are_refused(project: Path) -> None:

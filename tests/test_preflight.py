@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,10 @@ from wordlab.claims import release
 from wordlab.config import Params, load_params
 from wordlab.errors import ArtifactError, ConfigError, ResourceError
 from wordlab.limits import Bound, held_bytes
+from wordlab.peers.programs import OBJECTIVES
+from wordlab.peers.training_peer import require_possible
 from wordlab.preflight import STAGES, Need, begin, need_of
+from wordlab.preflight_peers import need_of_peer
 from wordlab.shards import DICTIONARY_SCHEMA, write_batch
 
 ROOT = Path(__file__).parents[1]
@@ -71,9 +74,11 @@ def write_text(path: Path) -> None:
             file.write("".join(" ".join(words[i : i + 10]) + ".\n" for i in range(0, 2000, 10)))
 
 
-def run_stage(folder: Path, stage: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
+def run_stage(
+    folder: Path, stage: str, environment: dict[str, str] | None = None, arguments: Sequence[str] = ()
+) -> tuple[int, str]:
     """Run a stage; its highest sum of memory of all its processes, mapped files left out, and what it said."""
-    arguments = ["--seed", "1"] if stage in ("train", "evaluate") else []
+    arguments = arguments or (["--seed", "1"] if stage in ("train", "evaluate") else [])
     known = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
     command = [sys.executable, "-m", f"stages.{stage}", *arguments]
     with (folder / "log.txt").open("w+") as log:
@@ -158,6 +163,36 @@ def test_the_estimates_are_near_what_phrases_take(
         assert need.memory_bytes > measured[stage][0].memory_bytes
         written = sum(file.stat().st_size for file in need.folder.rglob("*") if file.is_file())
         assert written <= need.disk_bytes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", OBJECTIVES)
+def test_the_estimate_for_another_program_is_near_what_it_takes(
+    project: Path,
+    measured: dict[str, tuple[Need, int, int]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    program: str,
+) -> None:
+    shutil.copytree(project, tmp_path / "project", ignore=shutil.ignore_patterns("train", "evaluate", "report"))
+    monkeypatch.chdir(tmp_path / "project")
+    tree = yaml.safe_load(Path("params.yaml").read_text())
+    tree["peers"]["programs"] = [program]
+    tree["model"] |= {"window": 1, "negatives": 1}  # less work, and as much memory
+    Path("params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    params = load_params()
+    try:
+        require_possible(program, params)
+    except ConfigError as error:
+        pytest.skip(str(error))
+    paths = {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
+    highest, said = run_stage(Path(), "peers", paths, ("--program", program, "--seed", "1"))
+    assert said.endswith("status 0"), said
+    need = need_of_peer(program, 1, params)
+    print(f"{program}: {need.memory_bytes / 1e6:.0f} MB estimated, {highest / 1e6:.0f} MB measured")
+    assert LOWEST <= need.memory_bytes / highest <= HIGHEST
+    written = sum(file.stat().st_size for file in need.folder.rglob("*") if file.is_file())
+    assert written <= need.disk_bytes
 
 
 # ---- where there is less

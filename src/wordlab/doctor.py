@@ -12,6 +12,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from wordlab.errors import ArtifactError, WordlabError
 from wordlab.limits import cpu_quota, disk_bounds, gpu_bound, in_units, lines, memory_bounds
 from wordlab.machine import choose_device, cpu_model, installed_version, nvidia_gpu
 from wordlab.preflight import Need
+from wordlab.preflight_peers import need_of_peer
 from wordlab.stage import available_cores
 
 LIBRARIES = (
@@ -194,12 +196,14 @@ def _compiled() -> Iterator[Finding]:
 
 def _stages(params: Params) -> Iterator[Finding]:
     for stage in preflight.STAGES:
-        yield _stage(stage, params)
+        yield _stage(stage, partial(_need, stage, params))
+    for program in params.peers.programs:
+        yield _stage(f"peers, {program}", partial(need_of_peer, program, params.seeds[0], params))
 
 
-def _stage(stage: str, params: Params) -> Finding:
+def _stage(stage: str, need_of: Callable[[], Need]) -> Finding:
     try:
-        need = _need(stage, params)
+        need = need_of()
     except ArtifactError:
         return Finding("stages", stage, "known once the stages before it have run", NOTE, "Run: dvc repro")
     except WordlabError as error:
