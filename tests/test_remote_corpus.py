@@ -336,7 +336,7 @@ def test_worker_processes_open_the_files_of_a_bucket_themselves(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with s3_server(tmp_path) as (address, account):
-        for name, value in (account | {"AWS_ENDPOINT_URL": address}).items():
+        for name, value in (account | {"AWS_ENDPOINT_URL": address, "AWS_MAX_ATTEMPTS": "1"}).items():
             monkeypatch.setenv(name, value)
         bucket = fsspec.filesystem("s3", skip_instance_cache=True)
         bucket.pipe_file("models/wiki/1.txt", TEXT)
@@ -352,6 +352,7 @@ def test_worker_processes_open_the_files_of_a_bucket_themselves(
         files = [written(tmp_path / name, TEXT) for name in ("1.txt", "2.txt")]
         tokenize_corpus(files, tokenize_config(sentences="punctuation", shard_bytes=1 << 16), tmp_path / "here", 1)
         assert found == read_sentences(tmp_path / "here")
+        set_corpus(project, "s3://models/wiki/*.txt*")
         bucket.pipe_file("models/wiki/1.txt", TEXT.lower())
         with pytest.raises(CorpusError, match=r"s3://models/wiki/1\.txt has changed .*ETag"):
             tokenize.main()
