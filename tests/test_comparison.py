@@ -192,6 +192,15 @@ def test_rules_that_are_not_known_are_refused(folder: Path) -> None:
     assert "was scored with evaluate.rules 'theirs', which is unknown here" in only(found).scores[0].no_questions
 
 
+def test_models_asked_about_other_words_are_not_compared(folder: Path) -> None:
+    whole, tokens = ("those of the corpus", {"case": "ignored"})
+    asked = {"config": evaluated(words="corpus"), "evaluator": {"case": "ignored", "words": whole}}
+    words, pieces = (experiment(folder, name, BETTER, **asked) for name in ("words", "pieces"))
+    assert only(compare([words, pieces])).what.left_out == {}
+    with pytest.raises(ArtifactError, match=r"evaluate\.words is 'vocabulary' and 'corpus'"):
+        compare([experiment(folder, "main", BASE, config=evaluated(), evaluator=tokens), words])
+
+
 def test_words_made_of_ngrams_matter_to_models_with_subwords_alone(folder: Path) -> None:
     """Otherwise nothing of before that rule could be compared with anything of after it."""
     ours = experiment(folder, "main", BASE, config=evaluated())
