@@ -27,9 +27,11 @@ def encode_text(spec: Mapping[str, Any]) -> dict[str, Any]:
 
     def work(files: list[Path]) -> dict[str, Any]:
         tokenized = tokenize_corpus(files, TokenizeConfig(**tokenize), out / "tokenize", spec["workers"])
-        vocab = build_vocab(out / "tokenize", VocabConfig(**vocab_section), out / "vocab")
+        vocab = build_vocab(out / "tokenize", VocabConfig(**vocab_section), out / "vocab", spec["workers"])
         words = out / "vocab" / "words.arrow"
-        encoded = encode_corpus(out / "tokenize", words, EncodeConfig(**spec["encode"]), out / "encode")
+        encoded = encode_corpus(
+            out / "tokenize", words, EncodeConfig(**spec["encode"]), out / "encode", spec["workers"]
+        )
         return {"tokens_read": tokenized["num_tokens"], "tokens": encoded["num_tokens"], "words": vocab["num_words"]}
 
     files = [Path(file) for file in spec["files"]]

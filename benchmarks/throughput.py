@@ -63,7 +63,7 @@ class Bench:
             building = text.with_suffix(".tmp")
             with building.open("wb") as file:
                 for task in cut_into_shards(raw, params.tokenize.shard_bytes, find_dumps=True):
-                    file.write(normalized_text(task.spans, "drop")[0] + b"\n")
+                    file.write(normalized_text(task.read(), "drop")[0] + b"\n")
             building.replace(text)
         bench = cls(
             raw, text.absolute(), tokenize.absolute(), (vocab / "words.arrow").absolute(), model, scratch, params

@@ -98,7 +98,7 @@ def encode_pieces(spec: Mapping[str, Any]) -> dict[str, Any]:
         "wall_seconds": wall,
         "cpu_seconds": cpu,
     }
-    normal, _ = normalized_text(task.spans, "error")
+    normal, _ = normalized_text(task.read(), "error")
     spans = split_sentences(normal, character_classes("sentencepiece", section.sentences)).tolist()
     sentences = [fold_text(normal[start:stop].decode(), section.lowercase) for start, stop in spans]
     unknown = library.unk_id()

@@ -26,7 +26,7 @@ def strip_ours(spec: Mapping[str, Any]) -> dict[str, Any]:
         dropped: Counter[str] = Counter()
         with Path(spec["out"]).open("wb") as out:
             for task in cut_into_shards([Path(xml)], spec["shard_bytes"], find_dumps=True):
-                text, lost = normalized_text(task.spans, "error")
+                text, lost = normalized_text(task.read(), "error")
                 out.write(text)
                 dropped += lost
 

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from test_shards import arrays, replace_once
 from text_helpers import read_sentences, tokenized, vocab_config
 
+from wordlab import packing
 from wordlab.artifacts import read_manifest
 from wordlab.config import EncodeConfig
 from wordlab.counting import build_vocab
@@ -57,7 +59,9 @@ def test_sentences_left_empty_are_dropped_and_counted(tmp_path):
 
 def packed(parts, word_ids, shard_tokens, expected=0, written=0):
     """Shards, as lists of sentences, and for each part how many of its sentences were kept."""
-    packer, shards, kept = Packer(shard_tokens, expected, expected), [], []
+    with mock.patch.object(packing, "_SENTENCE_ROOM", 0):  # so that arrays grow in small trials, too
+        packer = Packer(shard_tokens, expected, expected)
+    shards, kept = [], []
 
     def end():
         ids, offsets = packer.content()

@@ -17,6 +17,8 @@ from wordlab.wordtable import grown, kernel
 
 _ROOM = 1 << 24
 """Tokens that arrays are made for at once, if so many are to come. What is not used takes no memory."""
+_SENTENCE_ROOM = 1 << 20
+"""Beyond the end of a full shard: the sentence that does not fit in any more is gathered there first."""
 _DONE, _FULL, _NO_ROOM, _NO_WORD = 0, 1, 2, 3
 
 
@@ -47,8 +49,8 @@ class Packer:
     def __init__(self, shard_tokens: int, num_tokens: int, num_sentences: int) -> None:
         """num_tokens, num_sentences: to come, as far as is known."""
         self.shard_tokens = shard_tokens
-        self._ids = np.empty(max(1, min(shard_tokens, num_tokens, _ROOM)), dtype=np.int32)
-        self._offsets = np.zeros(max(1, min(shard_tokens, num_sentences, _ROOM)) + 1, dtype=np.int64)
+        self._ids = np.empty(max(0, min(shard_tokens, num_tokens, _ROOM)) + _SENTENCE_ROOM, dtype=np.int32)
+        self._offsets = np.zeros(max(0, min(shard_tokens, num_sentences, _ROOM)) + 2, dtype=np.int64)
         self.num_sentences = 0
         """In the shard so far."""
 

@@ -258,7 +258,7 @@ def folded_sentences(text: bytes, config: TokenizeConfig) -> list[bytes]:
     spans = split_sentences(text, character_classes("sentencepiece", config.sentences))
     starts, stops = spans[:, 0].tolist(), spans[:, 1].tolist()
     folded = text.lower() if config.lowercase else text  # of bytes: ASCII letters alone, often all
-    sentences = [folded[start:stop] for start, stop in zip(starts, stops, strict=True)]
+    sentences = list(map(folded.__getitem__, map(slice, starts, stops)))
     if sentences:
         # of each sentence up to the next: too many at times, which is no harm
         greatest = np.maximum.reduceat(np.frombuffer(text, dtype=np.uint8), spans[:, 0])

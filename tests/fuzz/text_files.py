@@ -148,7 +148,7 @@ def _read_text(path: Path) -> str:
     dropped: Counter[str] = Counter()
     broken = "drop" if path.stat().st_size % 2 else "error"
     for task in cut_into_shards([path], 1 << 12, find_dumps=True):
-        text, lost = normalized_text(task.spans, broken, path.stat().st_size % 3 == 0)  # type: ignore[arg-type]
+        text, lost = normalized_text(task.read(), broken, path.stat().st_size % 3 == 0)  # type: ignore[arg-type]
         assert "\0" not in text.decode()
         parts.append(text)
         dropped += lost
