@@ -1,7 +1,6 @@
 """Stage encode: the vocabulary's ids, sentence by sentence, packed into shards."""
 
 from itertools import pairwise
-from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -69,7 +68,7 @@ def packed(parts, word_ids, shard_tokens, expected=0, written=0):
         packer.clear()
 
     for sentences in parts:
-        part = TokenPart(*arrays(sentences), np.array(word_ids, dtype=np.int32), Path("tokens"), written)
+        part = TokenPart(*arrays(sentences), np.array(word_ids, dtype=np.int32), written)
         while not packer.fill(part):
             end()
         kept.append(part.num_kept)

@@ -148,7 +148,7 @@ def test_sentences_far_inside_are_packed(ids_folder: Path) -> None:
     """As a run goes on that was killed there: the long sentences before are packed already."""
     ids, offsets = map_sentences(ids_folder / "ids-00000.arrow")
     words = np.arange(TAIL.ids.max() + 1, dtype=np.int32)
-    part, packer, packed = TokenPart(ids, offsets[3:], words, ids_folder), Packer(100, len(ids), len(offsets)), []
+    part, packer, packed = TokenPart(ids, offsets[3:], words), Packer(100, len(ids), len(offsets)), []
     while True:
         done = packer.fill(part)
         packed.append(tuple(array.copy() for array in packer.content()))

@@ -28,7 +28,7 @@ from wordlab.parts import Parts, identity_of, kept_parts, make_part
 from wordlab.phrases import PairTable, Phrases, no_phrases, pair_tables
 from wordlab.shards import SENTENCES_SCHEMA, read_tokens_manifest
 from wordlab.stage import progress
-from wordlab.token_shards import LocalSentences, joined_sentences, map_shard, tokens_path
+from wordlab.token_shards import LocalSentences, joined_sentences, map_shard
 from wordlab.vocab import Vocab, vocabulary_sources
 from wordlab.wordtable import WordTable
 
@@ -84,7 +84,7 @@ def encode_corpus(
             work = functools.partial(
                 look_up, tokenize_folder=tokenize_folder.absolute(), words_path=words_path, sha256=words_sha256
             )
-            shards, words = _write_shards(work, tokenize_folder, manifest, config, parts, workers)
+            shards, words = _write_shards(work, manifest, config, parts, workers)
             num_tokens = sum(shard["num_tokens"] for shard in shards)
             num_sentences = sum(shard["num_sentences"] for shard in shards)
             content = {
@@ -107,7 +107,6 @@ def encode_corpus(
 
 def _write_shards(
     work: Callable[[int], LocalSentences],
-    tokenize_folder: Path,
     manifest: dict[str, Any],
     config: EncodeConfig,
     parts: Parts,
@@ -138,7 +137,7 @@ def _write_shards(
         found = map_tasks(work, range(first, len(manifest["shards"])), workers, parts.place, frees_lock=True)
         sizes = [shard["num_tokens"] for shard in manifest["shards"][first:]]
         for (ids, offsets, word_ids), num_tokens in zip(found, sizes, strict=True):
-            part = TokenPart(ids, offsets, word_ids, tokens_path(tokenize_folder, place.shard), written)
+            part = TokenPart(ids, offsets, word_ids, written)
             while not packer.fill(part):
                 write()
             written = 0
@@ -196,10 +195,10 @@ def load_lookup(words_path: Path, sha256: str) -> Lookup:
 def look_up(index: int, tokenize_folder: Path, words_path: Path, sha256: str) -> LocalSentences:
     """A token shard's ids and offsets, phrases joined if there are any, and by id that of the vocabulary, -1 for none.
 
-    Ids and offsets are the mapped file's where nothing was joined; who gathers must see that the ids are ones of it.
+    Ids and offsets are the mapped file's where nothing was joined.
     """
     lookup = load_lookup(words_path, sha256)
-    shard = map_shard(tokenize_folder, index, lookup.table, check_ids=bool(lookup.passes))
+    shard = map_shard(tokenize_folder, index, lookup.table)
     if not lookup.passes:
         return shard
     return *joined_sentences(shard, lookup.table, lookup.passes), lookup.vocabulary_ids

@@ -7,19 +7,17 @@ to, and memory does not grow with the corpus.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wordlab.token_shards import foreign_ids
 from wordlab.wordtable import grown, kernel
 
 _ROOM = 1 << 24
 """Tokens that arrays are made for at once, if so many are to come. What is not used takes no memory."""
 _SENTENCE_ROOM = 1 << 20
 """Beyond the end of a full shard: the sentence that does not fit in any more is gathered there first."""
-_DONE, _FULL, _NO_ROOM, _NO_WORD = 0, 1, 2, 3
+_DONE, _FULL, _NO_ROOM = 0, 1, 2
 
 
 @dataclass
@@ -30,9 +28,7 @@ class TokenPart:
     offsets: NDArray[np.int64]
     """Sentence i is ids[offsets[i] : offsets[i + 1]]."""
     word_ids: NDArray[np.int32]
-    """By id that of the vocabulary, -1 where the token is left out."""
-    path: Path
-    """Where the ids are from, for the message if one has no place in word_ids."""
+    """By id that of the vocabulary, -1 where the token is left out. Every id has its place here, which is trusted."""
     num_written: int = 0
     """Of the sentences that are kept, those at the beginning that were packed before."""
     next_sentence: int = 0
@@ -58,7 +54,6 @@ class Packer:
         """Take the part's sentences, those left empty aside; whether all that are left found their place.
 
         Where not, the shard is full: then it is to be written, and cleared.
-        Raises ArtifactError if an id has no place in word_ids.
         """
         while True:
             state, part.next_sentence, part.num_kept, self.num_sentences = _gather(
@@ -73,8 +68,6 @@ class Packer:
                 self.num_sentences,
                 self.shard_tokens,
             )
-            if state == _NO_WORD:
-                raise foreign_ids(part.path, part.ids, len(part.word_ids))
             if state != _NO_ROOM:
                 return bool(state == _DONE)
             next_length = int(np.diff(part.offsets[part.next_sentence : part.next_sentence + 2])[0])
@@ -106,10 +99,7 @@ def _gather(
             return _NO_ROOM, sentence, num_kept, num_sentences
         end = np.uint64(num_tokens)  # numba looks whether a signed index is negative, which takes a third of the time
         for i in range(np.uint64(start), np.uint64(stop)):
-            local = np.uint32(ids[i])  # one below 0 becomes a large one
-            if local >= len(word_ids):
-                return _NO_WORD, sentence, num_kept, num_sentences
-            word = word_ids[local]
+            word = word_ids[np.uint32(ids[i])]
             kept_ids[end] = word  # the next one overwrites it if the word is left out
             end += np.uint64(word >= 0)
         kept_until = np.int64(end)

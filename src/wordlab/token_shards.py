@@ -16,34 +16,22 @@ from wordlab.wordtable import WordTable
 LocalSentences = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32]]
 
 
-def tokens_path(folder: Path, index: int) -> Path:
-    """The file of a shard's tokens."""
-    return folder / f"tokens-{index:05d}.arrow"
-
-
-def map_shard(folder: Path, index: int, table: WordTable, check_ids: bool = True) -> LocalSentences:
+def map_shard(folder: Path, index: int, table: WordTable) -> LocalSentences:
     """A shard's local ids and offsets, mapped, and the table's ids by local id, -1 for words it does not have.
 
     Changes nothing in the table, so that several threads can share it. Raises ArtifactError if a file is missing or
-    damaged.
-    check_ids: look at all local ids, since compiled code would read beyond the dictionary. Who does so anyway while
-    reading them need not have it done here.
+    damaged; local ids are checked, since compiled code would read beyond the dictionary.
     """
     dictionary = map_batch(folder / f"dictionary-{index:05d}.arrow", DICTIONARY_SCHEMA, "tokenize")
     word_ids = table.find(dictionary.column(0))
-    path = tokens_path(folder, index)
+    path = folder / f"tokens-{index:05d}.arrow"
     ids, offsets = map_sentences(path, "tokenize")
-    if check_ids and len(ids) and ids.view(np.uint32).max() >= len(word_ids):  # one below 0 is a large one
-        raise foreign_ids(path, ids, len(word_ids))
+    if len(ids) and ids.view(np.uint32).max() >= len(word_ids):  # one below 0 is a large one
+        raise ArtifactError(
+            f"{path} is damaged: it holds word numbers from {ids.min()} to {ids.max()}, but its dictionary has "
+            f"{len(word_ids)} words. Run: dvc repro tokenize"
+        )
     return ids, offsets, word_ids
-
-
-def foreign_ids(path: Path, ids: NDArray[np.int32], num_words: int) -> ArtifactError:
-    """The error for a shard with ids that its dictionary does not have."""
-    return ArtifactError(
-        f"{path} is damaged: it holds word numbers from {ids.min()} to {ids.max()}, but its dictionary has "
-        f"{num_words} words. Run: dvc repro tokenize"
-    )
 
 
 def joined_sentences(
