@@ -53,6 +53,8 @@ DAMAGES: list[Callable[[dict[str, Any]], Any]] = [
     lambda tree: tree.update(format=3),
     lambda tree: tree.pop("map"),
     lambda tree: tree["map"]["places"].pop(),
+    lambda tree: tree["origin"].pop("rules"),
+    lambda tree: tree["origin"]["provenance"].update(cores=2),
     lambda tree: tree["map"]["clusters"].__setitem__(0, 8),
     lambda tree: tree["map"]["words"].__setitem__(0, 5),
     lambda tree: tree["arms"][1].pop("models"),

@@ -179,7 +179,7 @@ def as_format_1(path: Path) -> None:
     """Make a result file what the first version wrote."""
     tree = read_json(path, "")
     tree["format"] = 1
-    del tree["map"]
+    del tree["map"], tree["origin"]
     for arm in tree["arms"]:
         del arm["models"]
     write_result(path, tree)
@@ -192,6 +192,31 @@ def test_a_file_of_the_first_format_is_shown_with_what_it_has(project: Path, res
     text = Page(as_html(older, page_figures(older, b"<svg/>"))).text
     assert text.count("Not there, of all arms: the result file is of format 1, which kept none.") == 2
     assert "Not there, of ns-window2: the result file is of format 1, which kept none." in text
+    assert "All parameters" not in text
+
+
+def test_the_page_says_how_all_was_made(project: Path) -> None:
+    study = load_study(FILE)
+    experiments_of(study, project / "arms")
+    text = Path("params.yaml").read_text().replace("seeds: [1]", "seeds: [1, 2, 3]")
+    for arm in study.arms:
+        (project / "arms" / arm.name / "params.yaml").write_text(text)
+    other = project / "arms" / "hs-window5" / "metrics" / "run" / "seed-3.json"
+    other.write_text(json.dumps({"device": "cuda", "seconds": 1.5, "libraries": {"numpy": "9.9"}, "cpu": "<b>"}))
+    arms = [load_experiment(arm.name, folder_source(project / "arms" / arm.name), None) for arm in study.arms]
+    write_result(result_path(FILE), collect(study, arms))
+    result = read_result(result_path(FILE))
+    text = Page(as_html(result, page_figures(result, b"<svg/>"))).text
+    for told in (
+        "All parameters: those of ns-window2, and of the other arms but for their settings",
+        "train.batch tokens 512",
+        "Rules of the evaluation case ignored",
+        "device cpu, cuda",
+        "libraries.numpy 9.9",
+        "cpu <b>",
+        "fingerprint.encode e",
+    ):
+        assert told in text, told
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -228,13 +253,14 @@ def test_an_older_file_is_filled_from_the_commits_it_names(
     before = read_json(result_path(FILE), "")
     cli.main(["study", "fill", str(FILE), "--project", "elsewhere"])
     after = read_json(result_path(FILE), "")
-    assert after["format"] == 2 and list(after)[-2:] == ["map", "remarks"]
+    assert after["format"] == 2 and list(after)[-3:] == ["map", "origin", "remarks"]
     assert len(after["arms"][2]["models"]["curves"]["loss"]) == 3
     assert after["arms"][2]["models"]["neighbors"]["words"]["king"][0] == ["queen", 0.89]
     assert "absent" in after["map"], "there is no DVC here, and so no vectors"
     for arm in after["arms"]:
         del arm["models"]
-    assert {**after, "format": 1} == {**before, "map": after["map"]}, "scores and comparisons are as they were"
+    added = {key: after[key] for key in ("map", "origin")}
+    assert {**after, "format": 1} == {**before, **added}, "scores and comparisons are as they were"
     assert "scores and comparisons are as they were" in capsys.readouterr().err
     assert Path("docs/studies/toy.html").read_text().count("Training loss over tokens") == 2
 

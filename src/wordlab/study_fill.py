@@ -16,6 +16,7 @@ from wordlab.experiments import Experiment, load_experiment
 from wordlab.result_sources import CommitSource
 from wordlab.revisions import Revision, commit_of
 from wordlab.study_models import map_of_base, models_of
+from wordlab.study_origin import origin_of
 from wordlab.study_results import FORMAT, ArmResult, StudyResult
 
 
@@ -32,7 +33,8 @@ def filled(content: Mapping[str, Any], result: StudyResult, project: Path) -> di
     base_map = content.get("map", {"absent": ""})
     if "absent" in base_map:
         base_map = map_of_base(opened[result.definition.base])
-    changes = {"format": FORMAT, "arms": arms, "map": base_map}
+    origin = content.get("origin") or origin_of(opened[result.definition.base], list(opened.values()))
+    changes = {"format": FORMAT, "arms": arms, "map": base_map, "origin": origin}
     remarks = content["remarks"]
     return {**{key: value for key, value in content.items() if key != "remarks"}, **changes, "remarks": remarks}
 

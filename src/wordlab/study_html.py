@@ -190,4 +190,10 @@ def _made(result: StudyResult) -> Iterator[str]:
         about = {"experiment": arm.experiment, "commit": arm.commit or NONE, "corpus": arm.corpus}
         settings = {key: study_value(arm, key) for key in arm.settings}
         yield folded(f"All settings of {arm.name}", definitions(about | settings))
+    if result.origin:
+        base = result.definition.base
+        told = f"All parameters: those of {base}, and of the other arms but for their settings"
+        yield folded(told, definitions(result.origin.parameters))
+        yield folded("Rules of the evaluation", definitions(result.origin.rules))
+        yield folded("Machines, versions, fingerprints", definitions(result.origin.provenance))
     yield folded("The study's file", definitions(flat(dataclasses.asdict(result.definition))))

@@ -32,6 +32,7 @@ from wordlab.sections import parse_section
 from wordlab.statistics import Spread, spread
 from wordlab.study import Study, StudyFile, level_name, plain
 from wordlab.study_models import NO_MAP, NO_MODELS, ArmModels, BaseMap, map_of_base, models_of, parse_map, parse_models
+from wordlab.study_origin import Origin, origin_of, parse_origin
 
 FORMAT = 2
 OLDER = 1
@@ -82,6 +83,8 @@ class StudyResult:
     comparison: Comparison
     """Of each arm with the base; without the experiments themselves."""
     base_map: BaseMap
+    origin: Origin | None
+    """None where the file keeps none, as the first files of this format."""
     remarks: tuple[str, ...]
 
 
@@ -117,6 +120,7 @@ def collect(study: Study, arms: Sequence[Experiment]) -> dict[str, Any]:
         "tests": compared["tests"],
         "pairs": compared["pairs"],
         "map": map_of_base(base),
+        "origin": origin_of(base, arms),
         "remarks": list(_code_differs(base, arms)),
     }
 
@@ -195,7 +199,8 @@ def _parsed(content: Any, where: str) -> StudyResult:
     comparison = Comparison((), pairs, content["tests"])
     remarks = tuple(map(str, content["remarks"]))
     base_map = parse_map(content["map"]) if kept else NO_MAP
-    return StudyResult(content["study"], definition, content["units"], arms, comparison, base_map, remarks)
+    origin = parse_origin(content["origin"]) if "origin" in content else None
+    return StudyResult(content["study"], definition, content["units"], arms, comparison, base_map, origin, remarks)
 
 
 def _parsed_arm(arm: Mapping[str, Any], kept: bool) -> ArmResult:
