@@ -66,7 +66,7 @@ def configuration(
     train = TrainConfig(
         epochs=2, lr=LearningRates(skipgram=lr, cbow=lr, sent2vec=lr), lr_floor=1e-4, block_tokens=32,
         block_negatives=BlockNegatives(skipgram=40, cbow=40, sent2vec=40), batch_tokens=128,
-        damping=Damping(skipgram=0.5, cbow=0.5, sent2vec=0.5),
+        damping=Damping(skipgram=0.5, cbow=0.5, sent2vec=0.5, hs=1),
     )  # fmt: skip
     return model, train
 

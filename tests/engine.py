@@ -91,7 +91,7 @@ def train_config(lr: float = 0.1, block_negatives: int = 8, damping: float = 0.5
     each = {
         "lr": LearningRates(skipgram=lr, cbow=lr, sent2vec=lr),
         "block_negatives": BlockNegatives(skipgram=block_negatives, cbow=block_negatives, sent2vec=block_negatives),
-        "damping": Damping(skipgram=damping, cbow=damping, sent2vec=damping),
+        "damping": Damping(skipgram=damping, cbow=damping, sent2vec=damping, hs=damping),
     }
     return TrainConfig(**(values | each | changes))
 

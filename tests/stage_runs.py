@@ -27,7 +27,7 @@ def write_params(folder: Path, **changes: object) -> Path:
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     for name, value in (SETTINGS | changes).items():
         if name in EACH_ARCH:
-            value = f"{{skipgram: {value}, cbow: {value}, sent2vec: {value}}}"
+            value = f"{{skipgram: {value}, cbow: {value}, sent2vec: {value}, hs: {value}}}"
             text, replaced = re.subn(
                 rf"^(  {name}:)[^\n]*\n(    [^\n]*\n)+", rf"\1 {value}\n", text, flags=re.MULTILINE
             )

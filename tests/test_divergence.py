@@ -8,8 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from tests.engine import CpuEngine, make_case, model_config, train_config
 from wordlab import divergence
+from wordlab.config import load_params
 from wordlab.divergence import DivergedError, Watch
+from wordlab.huffman import Paths
 
 RNG = np.random.default_rng(5)
 ROWS = RNG.normal(size=(300, 8)).astype(np.float32)
@@ -128,3 +131,36 @@ def test_vectors_that_are_all_the_same_are_told(monkeypatch: pytest.MonkeyPatch)
 
 def test_zero_vectors_have_no_direction() -> None:
     assert watch([0.5]).see_model(np.zeros((5, 3), np.float32), ROWS, ROWS[:0])["mean_cosine"] == 0
+
+
+def test_what_hs_asks_for_is_its_own_damping_and_no_noise_words() -> None:
+    seen = Watch("cbow", CORPUS, objective="hs")
+    with pytest.raises(DivergedError) as error:
+        seen.see_segment(10, math.nan)
+    assert str(error.value).endswith("Lower train.lr.cbow or train.batch_tokens, or raise train.damping.hs.")
+
+
+def test_the_top_of_a_huffman_tree_needs_the_damping_it_has() -> None:
+    """Skip-gram on text of strong topics, in micro-batches of the usual size: with less damping it diverges."""
+    rng, vocab_size, topics = np.random.default_rng(1), 20_000, 20
+    chances = 1 / np.arange(1, vocab_size + 1)
+    topic_of = np.arange(vocab_size) % topics
+    of_topic = [np.where(topic_of == topic, 8 * chances, chances) for topic in range(topics)]
+    sentences = [rng.choice(vocab_size, 100, p=of / of.sum()) for of in of_topic * 100]
+    counts = np.bincount(np.concatenate(sentences), minlength=vocab_size)
+    keep = np.minimum(1, np.sqrt(1e-3 / (chances / chances.sum())))
+    params = load_params().train
+
+    def trained(damping: float, lr: float) -> float:
+        train = train_config(lr=lr, damping=damping, block_tokens=params.block_tokens, batch_tokens=params.batch_tokens)
+        case = make_case(model_config(objective="hs", dim=96, window=5), train, sentences, keep, chances)
+        engine = CpuEngine(case.model, train, case.tables, 1, 1, Paths.of_counts(counts))
+        try:
+            total, weight = engine.train_segment(case.ids, case.ends, 0, 0, 0, len(case.ids))
+        finally:
+            engine.close()
+        return total / weight
+
+    assert trained(params.damping.hs, params.lr.skipgram) < 0.69
+    assert trained(params.damping.hs, 4 * params.lr.skipgram) < 0.69
+    assert math.isnan(trained(0.25, params.lr.skipgram))

@@ -266,7 +266,7 @@ def test_a_training_that_diverges_is_stopped_on_this_engine_too(
     wild = dataclasses.replace(
         plan.train,
         lr=LearningRates(skipgram=10.0, cbow=10.0, sent2vec=10.0),
-        damping=Damping(skipgram=0, cbow=0, sent2vec=0),
+        damping=Damping(skipgram=0, cbow=0, sent2vec=0, hs=0),
         lr_floor=1.0,
     )
     plan = dataclasses.replace(plan, train=wild)

@@ -48,6 +48,7 @@ UNKNOWN_BEFORE = (
     "tokenize.",
     "model.sent2vec.",
     *(f"train.{key}.sent2vec" for key in ("lr", "block_negatives", "damping")),
+    "train.damping.hs",
 )
 """Beginnings of parameters that results of earlier versions do not name: no difference where one side lacks them."""
 

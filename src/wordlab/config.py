@@ -302,7 +302,7 @@ class BlockNegatives:
 
 @dataclass(frozen=True, kw_only=True)
 class Damping:
-    """Section `train.damping` of params.yaml: c for each architecture.
+    """Section `train.damping` of params.yaml: c for each architecture, and for either one in hierarchical softmax.
 
     A row's summed step is divided by 1 + c * lr * curvature (docs/engine.md).
     """
@@ -310,11 +310,21 @@ class Damping:
     skipgram: float
     cbow: float
     sent2vec: float
+    hs: float
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             _require(0 <= value <= 1_000_000, f"train.damping.{field.name}", value, "from 0 to 1000000")
+
+    @staticmethod
+    def name(arch: str, objective: str) -> str:
+        """Of the one that a model is trained with."""
+        return "hs" if objective == "hs" else arch
+
+    def of(self, model: ModelConfig) -> float:
+        """c of a model."""
+        return float(getattr(self, self.name(model.arch, model.objective)))
 
 
 @dataclass(frozen=True, kw_only=True)

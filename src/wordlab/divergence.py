@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wordlab.config import Damping
 from wordlab.errors import CorpusError
 from wordlab.stage import say
 
@@ -51,6 +52,7 @@ class Watch:
     """Tokens of one pass."""
     knows_nothing: float = KNOWS_NOTHING
     """Loss of a model that holds all outcomes for equally likely."""
+    objective: str = "ns"
     warnings: list[str] = field(default_factory=list)
     _tokens: list[int] = field(default_factory=lambda: [0])
     _summed: list[float] = field(default_factory=lambda: [0.0])
@@ -135,13 +137,15 @@ class Watch:
         return f"where a model that knows nothing has {self.knows_nothing:.3g}"
 
     def _remedy(self) -> str:
-        return (
-            f"Lower train.lr.{self.arch} or train.batch_tokens, "
-            f"or raise train.block_negatives.{self.arch} or train.damping.{self.arch}."
-        )
+        noise = f"train.block_negatives.{self.arch} or " if self.objective == "ns" else ""
+        return f"Lower train.lr.{self.arch} or train.batch_tokens, or raise {noise}{self._damping}."
 
     def _too_little(self) -> str:
-        return f"Raise train.lr.{self.arch} or train.epochs, lower train.damping.{self.arch}, or use more text."
+        return f"Raise train.lr.{self.arch} or train.epochs, lower {self._damping}, or use more text."
+
+    @property
+    def _damping(self) -> str:
+        return f"train.damping.{Damping.name(self.arch, self.objective)}"
 
 
 def _longest(vectors: NDArray[np.float32]) -> float:

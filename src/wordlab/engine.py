@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from wordlab.config import TrainConfig
+from wordlab.config import ModelConfig, TrainConfig
 from wordlab.subwords import Subwords
 
 
@@ -21,6 +21,10 @@ class Engine(Protocol):
     @property
     def description(self) -> dict[str, Any]:
         """What of it decides the bits of a model, the parameters aside: `name` and more."""
+
+    @property
+    def model(self) -> ModelConfig:
+        """What is trained."""
 
     @property
     def train(self) -> TrainConfig:

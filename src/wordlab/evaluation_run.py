@@ -16,7 +16,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from wordlab.artifacts import fingerprint, output_folder, read_manifest, sha256_file, write_json, write_manifest
-from wordlab.config import EvaluateConfig
+from wordlab.config import Damping, EvaluateConfig
 from wordlab.embeddings import Embeddings
 from wordlab.errors import ArtifactError
 from wordlab.evaluation import (
@@ -75,7 +75,7 @@ def evaluate_folder(
     if not {"output_vectors.npy", "node_vectors.npy"} & trained["files"].keys():
         sets = sets.without_completion(NO_OUTPUTS)
     embeddings = load_vectors(folder, config.vectors)
-    _require_finite(embeddings, folder, trained["config"]["model"]["arch"])
+    _require_finite(embeddings, folder, trained["config"]["model"])
     asked, made = (embeddings, {}) if config.words == "vocabulary" else _asked(data, folder, embeddings)
     rules = Rules(name=config.rules, case=config.case, unknown=config.unknown, compose=config.compose)
     # One thread: a matrix product split among threads may round differently, and these take a second
@@ -141,11 +141,12 @@ def add_sentences(
     return RULES
 
 
-def _require_finite(embeddings: Embeddings, folder: Path, arch: str) -> None:
+def _require_finite(embeddings: Embeddings, folder: Path, model: dict[str, Any]) -> None:
     if not np.isfinite(embeddings.input_vectors.sum(axis=1, dtype=np.float64)).all():
         raise ArtifactError(
             f"{folder} holds vectors that are not finite numbers: training diverged. "
-            f"Lower train.lr.{arch} or raise train.damping.{arch} in params.yaml, then run: dvc repro"
+            f"Lower train.lr.{model['arch']} or raise train.damping.{Damping.name(model['arch'], model['objective'])} "
+            "in params.yaml, then run: dvc repro"
         )
 
 

@@ -86,7 +86,7 @@ class Run:
         self.tokens = corpus.num_tokens
         self.total = engine.train.epochs * self.tokens
         self.trained = Trained()
-        self.watch = Watch(arch, self.tokens, knows_nothing)
+        self.watch = Watch(arch, self.tokens, knows_nothing, engine.model.objective)
         self._every = max(1, math.ceil(self.total / engine.segment_tokens / CURVE_POINTS))
         if checkpoints and (found := checkpoints.load()):
             state, table = found

@@ -216,7 +216,7 @@ def train_batch(
                 input_steps[row, word] = input_steps.get((row, word), 0.0) + share * step_of_hidden
                 input_bends[row] += share * bend_of_hidden
             predictions += pair.weight
-    damping = getattr(train.damping, model.arch)
+    damping = train.damping.of(model)
     output_vectors += steps / (1.0 + damping * bends)[:, None]
     for (row, word), step_of_row in input_steps.items():
         others = (input_bends[row] - input_bends[word]) * batch.share_of_others(word)

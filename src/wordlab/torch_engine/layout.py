@@ -137,7 +137,7 @@ class Layout:
             block_tokens=train.block_tokens,
             noise_words=getattr(train.block_negatives, model.arch) if model.objective == "ns" else 0,
             batch_blocks=train.batch_tokens // train.block_tokens,
-            damping=getattr(train.damping, model.arch),
+            damping=train.damping.of(model),
             dim=model.dim,
             vocab_size=vocab_size,
             ngram_rows=len(subwords.buckets) if subwords is not None else model.word_ngram_rows,
