@@ -393,7 +393,9 @@ def test_the_page_in_html_is_one_file_with_everything(project: Path, result: Stu
 
 
 def test_names_of_arms_are_no_markup(project: Path, result: StudyResult) -> None:
-    spoiled = replace(result, name="<script>alert(1)</script>", remarks=("<b>&",))
+    models = replace(result.arms[0].models, neighbors={"<u>": (("<i>", 0.5),)}, absent={"curves": "<i>"})
+    arms = tuple(replace(arm, name="<u>", models=models) for arm in result.arms[:1]) + result.arms
+    spoiled = replace(result, name="<script>alert(1)</script>", remarks=("<b>&",), arms=arms)
     html = as_html(spoiled, PageFigures(b"<svg/>", (LossFigure("<u>", ("<i>",), b"<svg/>"),), None))
     assert "<u>" not in html and "<i>" not in html
     assert "<script" not in html and "<b>&<" not in html and "&lt;script&gt;" in html
