@@ -72,6 +72,28 @@ def test_the_map_is_of_the_base_arms_words_and_drawn_from_the_file(project: Path
     assert figure is not None and b">france<" in figure
 
 
+def test_curves_that_cannot_be_are_not_drawn(project: Path) -> None:
+    study = load_study(FILE)
+    experiments_of(study, project / "arms")
+    rows = {
+        "ns-window2": b"1\t1\t1e300\n2\t2\tnan\n3\t3\t-inf\n",
+        "ns-window5": b"1\tnan\t1\n",
+        "hs-window2": b"1\t1e300\t1\n",
+        "hs-window5": b"",
+    }
+    for name, content in rows.items():
+        for seed in study.file.seeds:
+            path = project / "arms" / name / "metrics" / "curves" / f"seed-{seed}.tsv"
+            write_atomic(path, b"step\ttokens\tloss\n" + content)
+    arms = [load_experiment(arm.name, folder_source(project / "arms" / arm.name), None) for arm in study.arms]
+    write_result(result_path(FILE), collect(study, arms))
+    result = read_result(result_path(FILE))
+    assert [len(arm.models.curves) for arm in result.arms] == [3, 0, 0, 0]
+    assert np.isnan(result.arms[0].models.curves[0].loss).all()
+    text = Page(as_html(result, page_figures(result, b"<svg/>"))).text
+    assert text.count("seed-1.tsv holds no step, or one that cannot be") == 3
+
+
 def test_of_large_vectors_only_the_beginning_is_read(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (arm, *_) = experiments_of(load_study(FILE), project / "arms")
     monkeypatch.setattr(study_models, "MAP_WORDS", 4)

@@ -33,6 +33,8 @@ LOSS_DIGITS = 5
 NEIGHBOR_WORDS, NEIGHBORS = 5, 5
 """The first words of `evaluate.neighbors`, and the nearest words of each."""
 MAP_WORDS = 150
+LARGEST = 1e15
+"""No count of tokens is larger, and no loss that can be drawn."""
 NOT_KEPT = "the result file is of format 1, which kept none"
 
 
@@ -104,13 +106,13 @@ def _curve(arm: Experiment, seed: int, path: str) -> LossCurve:
     if data is None:
         raise ArtifactError("its curve was not kept")
     curve = parse_curve(seed, data, arm.source.where(path))
-    if not len(curve.loss) or not np.isfinite(curve.tokens).all():
-        raise ArtifactError(f"{arm.source.where(path)} holds no step")
+    if not len(curve.loss) or not (np.abs(curve.tokens) < LARGEST).all():
+        raise ArtifactError(f"{arm.source.where(path)} holds no step, or one that cannot be")
     return curve
 
 
 def _loss(value: float) -> float | None:
-    return rounded(float(value), LOSS_DIGITS) if math.isfinite(value) else None
+    return rounded(float(value), LOSS_DIGITS) if abs(value) < LARGEST else None
 
 
 def _neighbors(arm: Experiment) -> tuple[dict[str, Any] | None, str]:
@@ -238,6 +240,6 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:
         raise ValueError(f"{value!r} is no number")
     return float(value)
