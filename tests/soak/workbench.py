@@ -236,10 +236,13 @@ def digests(root: Path, below: str = ".") -> dict[str, str]:
 
 
 def incomplete(data: Path) -> list[str]:
-    """Folders with a manifest that do not hold what it says, temporary ones aside."""
+    """Folders with a manifest that do not hold what it says, temporary ones aside.
+
+    Parts of stages are such: an output that is replaced is removed there, and what is found there is compared first.
+    """
     wrong = []
     for manifest in data.rglob(MANIFEST):
-        if not any(part.endswith(".tmp") for part in manifest.relative_to(data).parts):
+        if not any(part.endswith((".tmp", ".parts")) for part in manifest.relative_to(data).parts):
             try:
                 read_manifest(manifest.parent, json.loads(manifest.read_bytes())["stage"], verify=True)
             except (ArtifactError, ValueError) as error:
