@@ -208,6 +208,21 @@ def test_experiments_of_earlier_versions_are_found_though_params_yaml_has_more_s
     require_its_parameters(arm, load_experiment(arm.name, folder_source(folder), None))
 
 
+def test_the_damping_of_the_tree_counts_where_there_is_one(project: Path) -> None:
+    tree = yaml.safe_load(Path("params.yaml").read_text())
+    older, other = copy.deepcopy(tree), copy.deepcopy(tree)
+    del older["train"]["damping"]["hs"]
+    other["train"]["damping"]["hs"] = 3
+    marks = [mark_of(parse_params(with_later(one))) for one in (tree, older, other)]
+    assert marks[0] == marks[1] == marks[2]
+    for one in (tree, older, other):
+        one["model"]["objective"] = "hs"
+    marks = [mark_of(parse_params(with_later(one))) for one in (tree, older, other)]
+    assert len(set(marks)) == 3
+    tree["train"]["damping"]["hs"] = tree["train"]["damping"]["skipgram"]
+    assert mark_of(parse_params(tree)) == marks[1], "it was that of the architecture"
+
+
 def test_settings_go_to_dvc_as_they_are_written(project: Path) -> None:
     write_study({"params": {"corpus": "a, b's.txt", "evaluate.neighbors": ["king", "ü"], "train.lr_floor": 1e-5}})
     changes = command(load_study(FILE).arms[2])

@@ -205,8 +205,13 @@ def _unknown(key: str, where: str, part: str, known: list[str], prefix: str) -> 
 
 
 def mark_of(params: Params) -> str:
-    """Fingerprint of all parameters that can change a result; those of LATER count where they are not as before."""
+    """Fingerprint of all parameters that can change a result; those of LATER count where they are not as before.
+
+    train.damping.hs counts with hierarchical softmax alone: it came later, too, and was that of the architecture.
+    """
     tree = plain(dataclasses.asdict(params))
+    if params.model.objective != "hs":
+        del tree["train"]["damping"]["hs"]
     tree["run"] = {key: value for key, value in tree["run"].items() if key not in HOW_NOT_WHAT}
     for key, before in LATER.items():
         *sections, last = key.split(".")
@@ -223,6 +228,9 @@ def with_later(params: Mapping[str, Any]) -> dict[str, Any]:
         *sections, last = key.split(".")
         branch = functools.reduce(lambda found, section: found.setdefault(section, {}), sections, tree)
         branch.setdefault(last, before)
+    damping = tree.get("train", {}).get("damping")
+    if isinstance(damping, dict):
+        damping.setdefault("hs", damping.get(tree.get("model", {}).get("arch")))
     return tree
 
 
