@@ -2,10 +2,10 @@
 
     python -m benchmarks.bench [BENCHMARK | all] [options]
 
-Benchmarks: preprocessing, throughput, wikipedia, speed, serving, formats, evaluation, quality, methods. They need the
-outputs of `make run`, `serving` a model at most, `wikipedia`, `formats` and `evaluation` nothing. Writes
-benchmarks/results/<benchmark>.json; ends with status 1 where a target is missed. docs/benchmarks.md says what the
-timers enclose.
+Benchmarks: preprocessing, throughput, wikipedia, speed, serving, formats, evaluation, quality, methods; and size, which
+takes 25 GB of disk and is not among `all`. They need the outputs of `make run`, `serving` a model at most, `wikipedia`,
+`formats`, `evaluation` and `size` nothing. Writes benchmarks/results/<benchmark>.json; ends with status 1 where a
+target is missed. docs/benchmarks.md says what the timers enclose.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import evaluating, formats, methods, preprocessing, quality, serving, speed, throughput, wikipedia
+from benchmarks import evaluating, formats, methods, preprocessing, quality, serving, size, speed, throughput, wikipedia
 from benchmarks.corpus import BenchCorpus
 from benchmarks.jobs import BenchmarkError
 from benchmarks.models import TRAINING_SOURCES, Evaluator, sources
@@ -35,7 +35,12 @@ METHOD_SEEDS = 3
 def main() -> None:
     options = parse_options()
     params = load_params()
-    chosen = BENCHMARKS if options.benchmark == "all" else {options.benchmark: BENCHMARKS[options.benchmark]}
+    names = (
+        [name for name in BENCHMARKS if name not in BY_NAME_ALONE]
+        if options.benchmark == "all"
+        else [options.benchmark]
+    )
+    chosen = {name: BENCHMARKS[name] for name in names}
     missed: list[str] = []
     for name, benchmark in chosen.items():
         start = {
@@ -157,6 +162,11 @@ def run_evaluation(options: argparse.Namespace, params: Params) -> dict[str, Any
     return evaluating.summarize(evaluating.run_rounds(options.scratch, options.rounds))
 
 
+def run_size(options: argparse.Namespace, params: Params) -> dict[str, Any]:
+    """Memory of each stage on a small and on a large corpus, which are made for it."""
+    return size.summarize(size.measure(options.scratch))
+
+
 def describe(corpus: BenchCorpus, params: Params) -> dict[str, Any]:
     """What was trained on."""
     data = corpus.data
@@ -179,7 +189,10 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace, Params], dict[str, Any] | No
     "methods": run_methods,
     "formats": run_formats,
     "evaluation": run_evaluation,
+    "size": run_size,
 }
+BY_NAME_ALONE = ("size",)
+"""What takes too much disk and time to be among `all`."""
 
 
 def tell(found: dict[str, Any]) -> list[str]:

@@ -1,20 +1,23 @@
-"""Whether memory stays the same when the corpus grows: each stage on 100 MB and on 8 GB, under `ulimit -d` of 2 GiB.
+"""Whether memory stays the same when the corpus grows: each stage on 100 MB and on 8 GB, under `ulimit -d` of 2 GiB;
+and stage `vocab` on dictionaries with 33 million distinct words.
 
-    python -m benchmarks.size --folder FOLDER              all that is not measured yet; some 25 GB of disk
-    python -m benchmarks.size --folder FOLDER --only NAME  one stage of the list that --help shows
+    python -m benchmarks.bench size --scratch FOLDER        all that is not measured yet, and the result; 25 GB of disk
+    python -m benchmarks.size --folder FOLDER --only NAME   one part of the list that --help shows
 
-The corpora have the same 200,000 words (benchmarks/size_corpus.py). The stages are run as DVC runs them, by their
-scripts, each with its processes under a limit on private memory that they cannot get round. Every 10 ms the anonymous
-resident memory of each process is read (RssAnon and VmSwap of /proc/PID/status; mapped files are left out, since the
-kernel takes their pages back as it likes). Results stay in FOLDER until all are there, so a long run can be cut in
-pieces; then benchmarks/results/size.json is written. Remove FOLDER afterwards.
+The corpora have the same 200,000 words (benchmarks/size_corpus.py), and the dictionaries are written as they are
+(benchmarks/size_words.py). The stages are run as DVC runs them, by their scripts, each with its processes under a limit
+on private memory that they cannot get round. Every 10 ms the anonymous resident memory of each process is read (RssAnon
+and VmSwap of /proc/PID/status; mapped files are left out, since the kernel takes their pages back as it likes). Results
+stay in FOLDER/size until all are there, so a long run can be cut in pieces. Remove the folder afterwards.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -23,19 +26,25 @@ from typing import Any
 
 import yaml
 
+from benchmarks.jobs import BenchmarkError
 from benchmarks.size_corpus import write_corpus
-from wordlab.artifacts import read_json, write_json
-from wordlab.machine import cpu_model
+from benchmarks.size_words import SHARDS, check_found, write_dictionaries
+from benchmarks.targets import Target
+from wordlab.artifacts import read_json, read_manifest, write_json
+from wordlab.stage import say
 
 ROOT = Path(__file__).parents[1]
 SIZES = {"100 MB": 100_000_000, "8 GB": 8_000_000_000}
 STAGES = ("download", "tokenize", "vocab", "encode", "train")
 MEASURED = STAGES[1:]
 WORDS = 200_000
+WORDS_PART = "vocab, many words"
 LIMIT_BYTES = 2 << 30
 SAMPLE_SECONDS = 0.01
 FLAT = 0.1
 """Peaks may differ by so much."""
+DISTINCT = 30_000_000
+"""Distinct words that stage vocab has to count."""
 SETTINGS: dict[str, dict[str, Any]] = {
     "tokenize": {"normalizer": "plain"},
     "model": {"dim": 16, "window": 2},
@@ -47,43 +56,76 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    names = [f"{stage}, {size}" for size in SIZES for stage in STAGES]
     parser = argparse.ArgumentParser(description="Memory of the stages by the size of the corpus.")
-    parser.add_argument("--folder", type=Path, required=True, help="for corpora and data, outside of git")
-    parser.add_argument("--only", help=f"one of: {'; '.join(names)}")
+    parser.add_argument("--folder", type=Path, required=True, help="the --scratch of the benchmark, outside of git")
+    parser.add_argument("--only", choices=parts(), metavar="NAME", help=f"one of: {'; '.join(parts())}")
     arguments = parser.parse_args()
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    record = arguments.folder / "measured.json"
+    measure(arguments.folder, arguments.only)
+
+
+def parts() -> list[str]:
+    """What is measured, in an order in which each part finds what it reads."""
+    return [WORDS_PART, *(f"{stage}, {size}" for size in SIZES for stage in STAGES)]
+
+
+def measure(scratch: Path, only: str | None = None) -> dict[str, dict[str, Any]]:
+    """Measure all parts, or one, that are not measured yet; all that are, by name."""
+    folder = scratch.absolute() / "size"
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / "measured.json"
     measured: dict[str, Any] = read_json(record, "Remove it.") if record.exists() else {}
-    for size, size_bytes in SIZES.items():
-        for stage in STAGES:
-            name = f"{stage}, {size}"
-            if name not in measured and arguments.only in (None, name):
-                measured[name] = run_stage_measured(arguments.folder / size.replace(" ", ""), stage, size_bytes)
-                write_json(record, measured)
-                print(name, measured[name], flush=True)
-    if all(name in measured for name in names):
-        write_json(ROOT / "benchmarks/results/size.json", summary(measured))
+    for name in parts() if only is None else [only]:
+        if name not in measured:
+            measured[name] = measure_part(folder, name)
+            write_json(record, measured)
+            say(f"{name}: {measured[name]}")
+    return measured
+
+
+def measure_part(folder: Path, name: str) -> dict[str, Any]:
+    if name == WORDS_PART:
+        return run_words(folder / "words")
+    stage, size = name.split(", ")
+    place = folder / size.replace(" ", "")
+    if stage == "download":
+        make_project(place, SIZES[size])
+    return run_stage_measured(place, stage)
+
+
+def run_words(folder: Path) -> dict[str, Any]:
+    """Stage vocab on dictionaries with many distinct words, whose result has to be exact."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    tree = write_params(folder)
+    wanted = write_dictionaries(folder / "data/tokenize", tree["vocab"]["min_count"])
+    found = run_stage_measured(folder, "vocab")
+    check_found(read_manifest(folder / "data/vocab", "vocab"), wanted)
+    return found | wanted
 
 
 def make_project(folder: Path, size_bytes: int) -> None:
     """A folder with a corpus and parameters, as the stages want it."""
     folder.mkdir(exist_ok=True)
-    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for section, values in SETTINGS.items():
-        tree[section] |= values
-    tree |= {"corpus": "corpus.txt", "seeds": [1]}
-    tree["download"]["evaluation_sets"] = []
-    (folder / "params.yaml").write_text(yaml.safe_dump(tree))
+    write_params(folder)
     if not (folder / "corpus.txt").exists():
         write_corpus(folder / "corpus.tmp", size_bytes, WORDS)
         (folder / "corpus.tmp").rename(folder / "corpus.txt")
 
 
-def run_stage_measured(folder: Path, stage: str, size_bytes: int) -> dict[str, Any]:
-    """Run a stage's script; the peaks of its memory in bytes: of all its processes together, and of one."""
-    if stage == "download":
-        make_project(folder, size_bytes)
+def write_params(folder: Path) -> dict[str, Any]:
+    """Write params.yaml; what is in it."""
+    tree: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for section, values in SETTINGS.items():
+        tree[section] |= values
+    tree |= {"corpus": "corpus.txt", "seeds": [1]}
+    tree["download"]["evaluation_sets"] = []
+    (folder / "params.yaml").write_text(yaml.safe_dump(tree))
+    return tree
+
+
+def run_stage_measured(folder: Path, stage: str) -> dict[str, Any]:
+    """Run a stage's script; the peaks of its memory in bytes: of all its processes together, of one, and of each added
+    up, which no chance of two peaks at once can raise."""
     command = [sys.executable, "-m", f"stages.{stage}", *(["--seed", "1"] if stage == "train" else [])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
     started, peaks, together = time.monotonic(), dict[int, int](), 0
@@ -96,9 +138,15 @@ def run_stage_measured(folder: Path, stage: str, size_bytes: int) -> dict[str, A
             }
             time.sleep(SAMPLE_SECONDS)
     if process.returncode:
-        raise SystemExit(f"stage {stage} ended with {process.returncode}")
+        raise BenchmarkError(f"stage {stage} ended with {process.returncode}")
     seconds = round(time.monotonic() - started, 1)
-    return {"together": together, "largest": max(peaks.values()), "processes": len(peaks), "seconds": seconds}
+    return {
+        "together": together,
+        "largest": max(peaks.values()),
+        "added_up": sum(peaks.values()),
+        "processes": len(peaks),
+        "seconds": seconds,
+    }
 
 
 def limit_memory() -> None:
@@ -134,30 +182,53 @@ def anonymous_bytes(pid: int) -> int:
     return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith(("RssAnon:", "VmSwap:")))
 
 
-def summary(measured: dict[str, Any]) -> dict[str, Any]:
-    """What is committed: the figures, and a table of them."""
+def summarize(measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Figures, tables of them, and what must be reached."""
     small, large = SIZES
     rows: list[list[Any]] = []
+    targets = []
     for stage in MEASURED:
         pair = [measured[f"{stage}, {size}"] for size in (small, large)]
         ratio = pair[1]["together"] / pair[0]["together"]
+        change, is_flat = f"{100 * ratio - 100:+.1f} %", abs(ratio - 1) <= FLAT
         peaks = [round(each["together"] / 1e6) for each in pair]
-        largest = round(pair[1]["largest"] / 1e6)
-        rows.append([stage, *peaks, f"{100 * ratio - 100:+.1f} %", largest, "yes" if abs(ratio - 1) <= FLAT else "NO"])
+        rows.append([stage, *peaks, change, round(pair[1]["largest"] / 1e6), "yes" if is_flat else "NO"])
+        wanted = f"{FLAT:.0%} at most between {small} and {large}"
+        targets.append(Target(f"memory of stage {stage} is flat", wanted, change, is_flat))
+    words = measured[WORDS_PART]
+    found = f"{words['distinct']:,} words, {round(words['together'] / 1e6)} MB"
+    wanted = f"{DISTINCT:,} distinct words below {LIMIT_BYTES / 1e6:,.0f} MB, counts exact"
+    enough = words["distinct"] >= DISTINCT and words["together"] < LIMIT_BYTES
+    targets.append(Target("vocab counts many distinct words", wanted, found, enough))
+    return {
+        "settings": SETTINGS,
+        "words": WORDS,
+        "limit_bytes": LIMIT_BYTES,
+        "measured": measured,
+        "tables": [flat_table(rows), words_table(words)],
+        "targets": [dataclasses.asdict(target) for target in targets],
+    }
+
+
+def flat_table(rows: list[list[Any]]) -> dict[str, Any]:
+    small, large = SIZES
     columns = ["stage", f"peak at {small}, MB", f"at {large}, MB", "change", f"largest process at {large}, MB"]
     note = (
         "Anonymous resident memory, all processes of a stage together, under `ulimit -d` of 2 GiB for each. Text with "
         f"{WORDS:,} words; 2 workers, shards as in params.yaml; training: one epoch, 16 dimensions, 2 threads. "
         "A training that was stopped and went on is measured from its last start."
     )
-    return {
-        "cpu": cpu_model(),
-        "settings": SETTINGS,
-        "words": WORDS,
-        "limit_bytes": LIMIT_BYTES,
-        "measured": measured,
-        "tables": [{"columns": [*columns, f"flat to {FLAT:.0%}"], "rows": rows, "note": note}],
-    }
+    return {"title": None, "columns": [*columns, f"flat to {FLAT:.0%}"], "rows": rows, "note": note}
+
+
+def words_table(words: dict[str, Any]) -> dict[str, Any]:
+    columns = ["shards", "words in their dictionaries", "distinct words", "in the vocabulary", "peak of `vocab`, MB"]
+    row = [SHARDS, words["rows"], words["distinct"], words["num_words"], round(words["together"] / 1e6)]
+    note = (
+        "Dictionaries as of a text that never ceases to bring new words, written without their tokens. The same limit "
+        "and workers; the counts that `vocab` found were those with which the words had been drawn."
+    )
+    return {"title": None, "columns": columns, "rows": [row], "note": note}
 
 
 if __name__ == "__main__":

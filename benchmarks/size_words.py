@@ -16,6 +16,7 @@ import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
+from benchmarks.jobs import BenchmarkError
 from benchmarks.size_corpus import SHORTEST
 from wordlab.artifacts import write_manifest
 from wordlab.shards import DICTIONARY_SCHEMA, string_array, write_batch
@@ -83,11 +84,11 @@ def _spell(numbers, offsets, utf8):
 
 
 def check_found(found: dict[str, Any], wanted: dict[str, int]) -> None:
-    """Raise SystemExit where the manifest of stage vocab says anything else."""
+    """Raise BenchmarkError where the manifest of stage vocab says anything else."""
     dropped = found["dropped"]["words_below_min_count"]
     if (found["num_words"], found["num_tokens"], found["num_words"] + dropped) != (
         wanted["num_words"],
         wanted["num_tokens"],
         wanted["distinct"],
     ):
-        raise SystemExit(f"stage vocab found {found}, but there are {wanted}")
+        raise BenchmarkError(f"stage vocab found {found}, but there are {wanted}")
