@@ -30,6 +30,7 @@ SHARDS_TOGETHER = 16
 """Shards of a group, at most. More of them: a shorter merge of all, and a longer one again after a kill."""
 ROW_BYTES = 16
 """Of a word in a dictionary's file beside its text: where it ends and its count."""
+_ADDED_AT_ONCE = 1 << 15
 _MIX = np.uint64(0xD6E8FEB86659FD93)
 _BIN_SHIFT = np.uint64(64 - BINS.bit_length() + 1)
 
@@ -45,10 +46,11 @@ def merged(dictionaries: Iterable[Dictionary]) -> Dictionary:
     table = WordTable()
     counts = np.zeros(1024, dtype=np.int64)
     for words, numbers in dictionaries:
-        ids = table.add(words)
-        if len(table) > len(counts):
-            counts = np.concatenate([counts, np.zeros(max(len(table), len(counts)), dtype=np.int64)])
-        counts[ids] += numbers  # a dictionary names each word once
+        for start in range(0, len(words), _ADDED_AT_ONCE):  # the table makes room as if none were there yet
+            ids = table.add(words.slice(start, _ADDED_AT_ONCE))
+            if len(table) > len(counts):
+                counts = np.concatenate([counts, np.zeros(max(len(table), len(counts)), dtype=np.int64)])
+            counts[ids] += numbers[start : start + _ADDED_AT_ONCE]  # a dictionary names each word once
     return table.words(), counts[: len(table)]
 
 
