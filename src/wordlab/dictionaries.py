@@ -30,7 +30,8 @@ SHARDS_TOGETHER = 16
 """Shards of a group, at most. More of them: a shorter merge of all, and a longer one again after a kill."""
 ROW_BYTES = 16
 """Of a word in a dictionary's file beside its text: where it ends and its count."""
-_ADDED_AT_ONCE = 1 << 15
+_AT_ONCE = 1 << 15
+"""Words that are looked up together."""
 _MIX = np.uint64(0xD6E8FEB86659FD93)
 _BIN_SHIFT = np.uint64(64 - BINS.bit_length() + 1)
 
@@ -46,11 +47,11 @@ def merged(dictionaries: Iterable[Dictionary]) -> Dictionary:
     table = WordTable()
     counts = np.zeros(1024, dtype=np.int64)
     for words, numbers in dictionaries:
-        for start in range(0, len(words), _ADDED_AT_ONCE):  # the table makes room as if none were there yet
-            ids = table.add(words.slice(start, _ADDED_AT_ONCE))
+        for start in range(0, len(words), _AT_ONCE):  # the table makes room as if none were there yet
+            ids = table.add(words.slice(start, _AT_ONCE))
             if len(table) > len(counts):
                 counts = np.concatenate([counts, np.zeros(max(len(table), len(counts)), dtype=np.int64)])
-            counts[ids] += numbers[start : start + _ADDED_AT_ONCE]  # a dictionary names each word once
+            counts[ids] += numbers[start : start + _AT_ONCE]  # a dictionary names each word once
     return table.words(), counts[: len(table)]
 
 
@@ -66,8 +67,11 @@ def write_binned(path: Path, dictionary: Dictionary) -> list[int]:
 
 def _bins(words: pa.LargeStringArray) -> NDArray[np.uint8]:
     """The bin of each word. Mixed anew: the table places words by the same hash, and those of a bin must stay apart."""
-    hashes = word_hashes(words)
-    return ((hashes ^ (hashes >> np.uint64(32))) * _MIX >> _BIN_SHIFT).astype(np.uint8)
+    bins = np.empty(len(words), dtype=np.uint8)
+    for start in range(0, len(words), _AT_ONCE):
+        hashes = word_hashes(words.slice(start, _AT_ONCE))
+        bins[start : start + _AT_ONCE] = (hashes ^ (hashes >> np.uint64(32))) * _MIX >> _BIN_SHIFT
+    return bins
 
 
 def merged_by_bins(
