@@ -223,7 +223,7 @@ def flat_table(rows: list[list[Any]]) -> dict[str, Any]:
     note = (
         "Anonymous resident memory, all processes of a stage together, under `ulimit -d` of 2 GiB for each. Text with "
         f"{WORDS:,} words; 2 workers, shards as in params.yaml; training: one epoch, 16 dimensions, 2 threads. "
-        "A training that was stopped and went on is measured from its last start."
+        f"At {small} the highest of {SHORT_RUNS} runs; a training that was stopped is measured from its last start."
     )
     return {"title": None, "columns": [*columns, f"flat to {FLAT:.0%}"], "rows": rows, "note": note}
 
