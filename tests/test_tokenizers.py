@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from wordlab import wordtable
 from wordlab.tokencount import count_tokens, split_sentences
 from wordlab.tokenizers import APOSTROPHES, LINE_ENDS, character_classes, fold_words
 from wordlab.wordtable import WordTable
@@ -95,6 +96,22 @@ def test_words_of_any_length_stay_apart(length):
     words = ["a" * length, "b" + "a" * (length - 1), "a" * (length - 1) + "b", "a" * (length + 1)]
     text = " ".join(words * 2)
     assert sentences_of(text, "whitespace") == [words * 2]
+
+
+def test_words_that_share_a_hash_stay_apart(monkeypatch):
+    """Also those that begin alike or are no longer than what a slot holds."""
+
+    def hash_alike(text, starts, stops, values):
+        values[:] = 12345
+
+    monkeypatch.setattr(wordtable, "_hash_words", hash_alike)
+    words = [f"{beginning}{i}" for beginning in ("", "12345678", "1234567890123456") for i in range(30)]
+    table = WordTable()
+    assert table.add(pa.array(words, pa.large_string())).tolist() == list(range(90))
+    assert table.find(pa.array([*reversed(words), "x", "12345678x"], pa.large_string())).tolist() == [
+        *reversed(range(90)), -1, -1
+    ]  # fmt: skip
+    assert table.words().to_pylist() == words
 
 
 def test_a_word_table_finds_what_was_added():

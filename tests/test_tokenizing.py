@@ -276,7 +276,10 @@ def test_pieces_are_those_that_the_library_gives_sentence_by_sentence(tmp_path):
         tokenizer="sentencepiece", lowercase=True, sentencepiece=sentencepiece_config(vocab_size=22)
     )
     folder = tokenized(tmp_path, learnt, tokenizer="sentencepiece", sentencepiece=config.sentencepiece)
-    text = "LOW É lowest.\u00a0 Low\u2028가나 low\r\nZZZ\n🙂\n\x01\u200b \nN\u00c9 ne\u0301. low low. 다라。low.\n" * 3
+    text = (
+        "low\nNÉ\nLOW É lowest.\u00a0 Low\u2028가나 low\r\nZZZ\n🙂\n\x01\u200b \nN\u00c9 ne\u0301. low low. 다라。low.\n"
+        * 3
+    )
     library, dropped = load_pieces(folder / MODEL), Counter()
     data = text.encode()
     spans = split_sentences(data, character_classes("sentencepiece", config.sentences)).tolist()
