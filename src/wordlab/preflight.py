@@ -65,7 +65,7 @@ KIWI_BYTES = 500 * MB
 """Kiwi with its dictionary, and what it keeps in mind while it reads, in each worker."""
 COUNTED_WORD_BYTES = 150
 """A distinct word while dictionaries are merged: table, counts, Arrow."""
-SELECTED_WORD_BYTES = 110
+SELECTED_WORD_BYTES = 125
 """A word of the vocabulary while it is selected: rows of dictionaries, filtered, joined and sorted; sampling tables."""
 WORD_BYTES = 260
 """A word of the vocabulary as a Python string in a list, with its bytes in Arrow and its line of text."""
