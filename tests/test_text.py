@@ -189,3 +189,13 @@ def test_a_file_that_changes_before_it_is_read_is_told(tmp_path):
     path.unlink()
     with pytest.raises(CorpusError, match=r"text cannot be read: No such file"):
         first.read()
+
+
+def test_a_file_that_becomes_shorter_while_its_cuts_are_looked_for_is_told(tmp_path):
+    path = written(tmp_path / "text", b"a line of text\n" * 300_000)
+    tasks = cut_into_shards([path], 1_500_000, False, read_later=True)
+    next(tasks)
+    path.write_bytes(b"")
+    with pytest.raises(CorpusError, match=r"text has changed while it was read\. Leave it as it is .* dvc repro"):
+        for number, task in enumerate(tasks):
+            assert number < 5 and len(task.spans) < 5

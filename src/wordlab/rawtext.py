@@ -148,10 +148,15 @@ def read_part(path: Path, offset: int, size: int, seen: tuple[int, int]) -> byte
             size -= len(data)
         now = size_and_time(file)
     if size or now != seen:
-        raise CorpusError(
-            f"{path} has changed while it was read. Leave it as it is until the stage is done, then run: dvc repro"
-        )
+        raise changed_while_read(path)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def changed_while_read(path: CorpusPath) -> CorpusError:
+    """What is told of such a file."""
+    return CorpusError(
+        f"{path} has changed while it was read. Leave it as it is until the stage is done, then run: dvc repro"
+    )
 
 
 @contextlib.contextmanager

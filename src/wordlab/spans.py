@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from wordlab.documents import EMPTY_LINE, LONGEST_EMPTY_LINE, SHORTEST_EMPTY_LINE
-from wordlab.rawtext import open_text_stream, read_part, size_and_time
+from wordlab.rawtext import changed_while_read, open_text_stream, read_part, size_and_time
 from wordlab.remote_files import CorpusPath, RemoteFile
 
 LINE_LIMIT_BYTES = 1 << 20
@@ -242,7 +242,7 @@ class _CutFinder(_Cutter):
         self._seen = (path.size_bytes, 0) if isinstance(path, RemoteFile) else size_and_time(stream)
 
     def next_span(self, room: int) -> UnreadSpan | None:
-        """The same without its bytes."""
+        """The same without its bytes. Raises CorpusError where the file has become shorter."""
         left = self._seen[0] - self._offset
         if left <= 0:
             return None
@@ -252,6 +252,8 @@ class _CutFinder(_Cutter):
         self._ended = False
         size, cut = self._find_cut(room - skipped)
         size += skipped
+        if not size:  # the file has become shorter, and would be looked through for ever
+            raise changed_while_read(self._path)
         span = UnreadSpan(self._path, self._offset, size, not self._started, size == left, cut, self._dump, self._seen)
         self._offset += size
         self._started = True
