@@ -7,6 +7,7 @@ import gzip
 import importlib.util
 import io
 import lzma
+import os
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -233,6 +234,16 @@ def test_what_goes_wrong_in_a_store_is_told(store: Watched, url: str, error: typ
     put(store, refused_txt=b"x", broken_txt=b"x")
     with pytest.raises(error, match=message):
         the_file(url).head()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [(b"a\xff.txt", r"'a\\udcff\.txt' in .* is not UTF-8\. Rename it"), (b"a::b.txt", "has :: in its")],
+)
+def test_a_file_whose_name_cannot_be_in_a_url_is_named(tmp_path: Path, name: bytes, message: str) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(b"text\n")
+    with pytest.raises(CorpusError, match=message):
+        find_remote(f"file://{tmp_path}").files()
 
 
 def test_a_file_that_has_changed_is_refused_before_during_and_after_reading(store: Watched) -> None:

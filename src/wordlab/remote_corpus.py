@@ -16,7 +16,7 @@ from typing import Any
 
 from wordlab.config import CorpusFormatConfig
 from wordlab.corpus_listing import chosen_files
-from wordlab.errors import ConfigError
+from wordlab.errors import ConfigError, CorpusError
 from wordlab.rawtext import sniff_format
 from wordlab.remote_files import RemoteFile, as_version, file_system, store_errors
 from wordlab.stage import say
@@ -53,7 +53,16 @@ class RemoteCorpus:
         if about["type"] != "directory":
             return [RemoteFile(self.root, *as_version(about, self.root))]
         infos = {_inside(name, path): info for name, info in found.items() if info.get("type") == "file"}
-        names = chosen_files(self.root, list(infos), self.pattern)
+        try:
+            names = chosen_files(self.root, list(infos), self.pattern)
+        except UnicodeEncodeError as error:
+            raise CorpusError(
+                f"The name of the file {error.object!r} in {self.root} is not UTF-8. Rename it."
+            ) from None
+        if chained := [name for name in names if "::" in name]:
+            raise CorpusError(
+                f"The file {chained[0]!r} in {self.root} has :: in its name, as a URL in a URL. Rename it."
+            )
         return [RemoteFile(self._url(name), *as_version(infos[name], self._url(name))) for name in names]
 
     def _url(self, inside: str) -> str:
