@@ -332,6 +332,17 @@ def test_distinct_words_are_foretold_from_two_shards(tmp_path: Path) -> None:
     assert preflight._counted_words(tmp_path, 32, 64)[1] < distinct / 2
 
 
+@pytest.mark.parametrize("kept", [(1,), (0,), ()])
+def test_shards_without_a_word_are_no_damage(tmp_path: Path, kept: tuple[int, ...]) -> None:
+    """As of a file of numbers alone."""
+    for shard in range(2):
+        words = pa.array(["one", "four"] if shard in kept else [], pa.large_string())
+        batch = pa.record_batch([words, pa.array([3] * len(words), pa.int64())], schema=DICTIONARY_SCHEMA)
+        write_batch(tmp_path / f"dictionary-{shard:05d}.arrow", batch)
+    distinct, frequent, word_bytes, _ = preflight._counted_words(tmp_path, 2, 1)
+    assert (distinct, frequent, word_bytes) == ((2, 2, 4) if kept else (0, 0, 0))
+
+
 def test_damaged_manifests_are_told_of(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "read_manifest", lambda *_: {"format": 1})
     with pytest.raises(ArtifactError, match=r"that stage encode reads are damaged: KeyError\('num_tokens'\)"):

@@ -320,14 +320,15 @@ def _counted_words(
     """
     if num_shards == 0:
         return 0, 0, 0, 0.0
-    first = _dictionary(folder / name(0))
-    mean_bytes = math.ceil(pc.sum(pc.binary_length(first.column("word"))).as_py() / max(1, first.num_rows))
-    together = first
+    first = together = _dictionary(folder / name(0))
     exponent = 0.0
     if num_shards > 1:
-        both = pa.concat_tables([first, _dictionary(folder / name(num_shards // 2))])
+        second = _dictionary(folder / name(num_shards // 2))
+        both = pa.concat_tables([first, second])
         together = both.group_by("word").aggregate([("count", "sum")]).rename_columns(["word", "count"])
-        exponent = min(1.0, math.log2(together.num_rows / max(1, first.num_rows)))
+        first = first if first.num_rows else second  # a shard may have no words at all
+        exponent = min(1.0, math.log2(max(1, together.num_rows) / max(1, first.num_rows)))
+    mean_bytes = math.ceil((pc.sum(pc.binary_length(first.column("word"))).as_py() or 0) / max(1, first.num_rows))
     distinct = int(first.num_rows * num_shards**exponent)
     seen_as_often = max(1.0, min_count * min(2, num_shards) / num_shards)
     frequent = pc.sum(pc.greater_equal(together.column("count"), seen_as_often)).as_py() or 0
