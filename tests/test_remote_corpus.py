@@ -32,7 +32,7 @@ from tests.text_helpers import read_sentences, tokenize_config, written
 from wordlab import remote_files, spans
 from wordlab.artifacts import read_manifest
 from wordlab.config import CorpusFormatConfig
-from wordlab.corpus_format import open_corpus_text
+from wordlab.corpus_format import file_kind, open_corpus_text
 from wordlab.errors import ArtifactError, ConfigError, CorpusError, DownloadError
 from wordlab.own_corpus import find_own
 from wordlab.parallel import Workers
@@ -234,6 +234,18 @@ def test_what_goes_wrong_in_a_store_is_told(store: Watched, url: str, error: typ
     put(store, refused_txt=b"x", broken_txt=b"x")
     with pytest.raises(error, match=message):
         the_file(url).head()
+
+
+def test_a_web_address_has_the_format_of_its_path() -> None:
+    def named(url: str) -> tuple[str, str, str]:
+        file = RemoteFile(url, 1, "")
+        return file_kind(file, CorpusFormatConfig(kind="auto", field="text", encoding="utf-8")), file.name, file.suffix
+
+    packed = ("jsonl", "a.jsonl.gz", ".gz")
+    assert (
+        named("https://host/data/a.jsonl.gz?download=true&to=/x.txt") == packed == named("http://host/a.jsonl.gz#top")
+    )
+    assert named("s3://bucket/a?b.jsonl") == ("jsonl", "a?b.jsonl", ".jsonl")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,11 +43,13 @@ class RemoteFile:
 
     @property
     def name(self) -> str:
-        return PurePosixPath(self.url).name
+        """Without what a web address may have behind it: `part.jsonl` of https://host/part.jsonl?download=true."""
+        path = re.split("[?#]", self.url)[0] if self.url.startswith(("http://", "https://")) else self.url
+        return PurePosixPath(path).name
 
     @property
     def suffix(self) -> str:
-        return PurePosixPath(self.url).suffix
+        return PurePosixPath(self.name).suffix
 
     def __str__(self) -> str:
         return self.url
