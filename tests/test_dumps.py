@@ -147,14 +147,15 @@ def test_a_fetch_goes_on_in_a_later_run(tmp_path: Path, site: Site) -> None:
     ]
 
 
+@pytest.mark.parametrize("date", ["20261101", "latest"])
 def test_a_kept_dump_that_has_changed_is_fetched_again(
-    tmp_path: Path, site: Site, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, site: Site, capsys: pytest.CaptureFixture[str], date: str
 ) -> None:
     site.publish("20261101")
-    path = fetch(tmp_path, site, "20261101").path
+    path = fetch(tmp_path, site, date).path
     path.chmod(0o644)
     path.write_bytes(b"damaged")
-    assert fetch(tmp_path, site, "20261101").path.read_bytes() == CONTENT
+    assert fetch(tmp_path, site, date).path.read_bytes() == CONTENT
     assert "has changed since it was fetched" in capsys.readouterr().err
 
 

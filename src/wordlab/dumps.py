@@ -147,9 +147,8 @@ class DumpFetcher:
         self._client.fetch(target + dump.path_of("sha1sums.txt"), list_path, _MAX_LIST_BYTES)
         dated, sha1 = _listed(_read_list(list_path), dump)
         discard(list_path)
-        path = self._path(dated)
-        if path.is_file():
-            return _checked(dated, path, sha1)
+        if self._path(dated).is_file() and (there := self._still_whole(dated, sha1)) is not None:
+            return there
         return self._fetched(dated, sha1, target + dated.path_of(dump.row.file))
 
     def _kept(self, dump: Dump) -> FetchedDump | None:
@@ -157,13 +156,17 @@ class DumpFetcher:
         path, note = self._path(dump), self._note(dump)
         if dump.date == LATEST or not (path.is_file() and note.is_file()):
             return None
-        sha1 = note.read_text(encoding="utf-8").strip()
+        return self._still_whole(dump, note.read_text(encoding="utf-8").strip())
+
+    def _still_whole(self, dump: Dump, sha1: str) -> FetchedDump | None:
+        """A dump that is there, if it has this sum; else it is removed."""
+        path = self._path(dump)
         try:
             return _checked(dump, path, sha1)
         except DownloadError as error:
             say(f"{path} has changed since it was fetched ({error}); it is fetched again")
             path.unlink()
-            note.unlink()
+            self._note(dump).unlink(missing_ok=True)
             return None
 
     def _fetched(self, dump: Dump, sha1: str, url: str) -> FetchedDump:
