@@ -33,6 +33,7 @@ CHANGE_NO_RESULT = {
         "parent",
         "preflight",
         "preflight_peers",
+        "preflight_words",
         "sections",
         "stage",
         "versions",

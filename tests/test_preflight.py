@@ -31,6 +31,7 @@ from wordlab.peers.programs import OBJECTIVES
 from wordlab.peers.training_peer import require_possible
 from wordlab.preflight import STAGES, Need, begin, need_of
 from wordlab.preflight_peers import need_of_peer
+from wordlab.preflight_words import counted_words
 from wordlab.shards import DICTIONARY_SCHEMA, write_batch
 
 ROOT = Path(__file__).parents[1]
@@ -325,11 +326,11 @@ def test_distinct_words_are_foretold_from_two_shards(tmp_path: Path) -> None:
         words = pa.array([f"word{number}" for number in numbers], pa.large_string())
         batch = pa.record_batch([words, pa.array(counts)], schema=DICTIONARY_SCHEMA)
         write_batch(tmp_path / f"dictionary-{shard:05d}.arrow", batch)
-    distinct, kept, word_bytes, exponent = preflight._counted_words(tmp_path, 32, 1)
+    distinct, kept, word_bytes, exponent = counted_words(tmp_path, 32, 1)
     assert 0.3 < exponent < 0.9
     assert 0.7 < distinct / len(seen) < 1.5 and kept == distinct
     assert 9 <= word_bytes <= 11
-    assert preflight._counted_words(tmp_path, 32, 64)[1] < distinct / 2
+    assert counted_words(tmp_path, 32, 64)[1] < distinct / 2
 
 
 @pytest.mark.parametrize("kept", [(1,), (0,), ()])
@@ -339,7 +340,7 @@ def test_shards_without_a_word_are_no_damage(tmp_path: Path, kept: tuple[int, ..
         words = pa.array(["one", "four"] if shard in kept else [], pa.large_string())
         batch = pa.record_batch([words, pa.array([3] * len(words), pa.int64())], schema=DICTIONARY_SCHEMA)
         write_batch(tmp_path / f"dictionary-{shard:05d}.arrow", batch)
-    distinct, frequent, word_bytes, _ = preflight._counted_words(tmp_path, 2, 1)
+    distinct, frequent, word_bytes, _ = counted_words(tmp_path, 2, 1)
     assert (distinct, frequent, word_bytes) == ((2, 2, 4) if kept else (0, 0, 0))
 
 

@@ -16,15 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from wordlab import machine
 from wordlab.artifacts import read_manifest
 from wordlab.claims import claim
 from wordlab.config import Params
 from wordlab.errors import ArtifactError, ConfigError, ResourceError
 from wordlab.limits import held_bytes
+from wordlab.preflight_words import counted_words, merging
 from wordlab.shards import DICTIONARY_SCHEMA, map_batch
 from wordlab.stage import available_cores, say
 
@@ -265,11 +263,11 @@ def _workers_here(params: Params) -> int:
 def _vocab(params: Params, _: int | None) -> Need:
     folder = DATA / "tokenize"
     shards = read_manifest(folder, "tokenize")["shards"]
-    distinct, kept, word_bytes, exponent = _counted_words(folder, len(shards), params.vocab.min_count)
+    distinct, kept, word_bytes, exponent = counted_words(folder, len(shards), params.vocab.min_count)
     kept = min(kept, params.vocab.max_size or kept)
     counting, phrases = _phrases(params, shards, kept)
     kept += phrases
-    rows, groups, waiting = _merging(folder, len(shards), word_bytes)
+    rows, groups, waiting = merging(folder, len(shards), word_bytes)
     # The table's arrays are copied to grow, so the text of the words is there three times at worst.
     word = COUNTED_WORD_BYTES + 3 * word_bytes
     merge = min(int(distinct * groups**-exponent), rows) * word
@@ -278,20 +276,10 @@ def _vocab(params: Params, _: int | None) -> Need:
     lower = "a higher vocab.min_count, or a vocab.max_size, or a smaller corpus"
     if counting:  # words that are frequent enough for phrases are in a table of their own
         fewest = min(params.vocab.min_count, params.vocab.phrases.delta + 1)
-        words += _counted_words(folder, len(shards), fewest)[1] * word
+        words += counted_words(folder, len(shards), fewest)[1] * word
         lower = f"fewer run.workers, a smaller tokenize.shard_bytes, no vocab.phrases.thresholds, {lower}"
     memory = PROCESS_BYTES + max(min(_workers_here(params), groups) * merge, merge + words)
     return Need("vocab", memory, waiting, disk, DATA / "vocab", lower)
-
-
-def _merging(folder: Path, num_shards: int, word_bytes: int) -> tuple[int, int, int]:
-    """Rows of dictionaries that are merged at a time at most, groups of shards that are merged on their own, and bytes
-    that these leave on disk, to be mapped."""
-    from wordlab.dictionaries import MERGED_BYTES, ROW_BYTES, SHARDS_TOGETHER
-
-    sizes = [(folder / f"dictionary-{index:05d}.arrow").stat().st_size for index in range(num_shards)]
-    groups = max(1, math.ceil(num_shards / SHARDS_TOGETHER), sum(sizes) // MERGED_BYTES)
-    return max([MERGED_BYTES, *sizes]) // (ROW_BYTES + word_bytes), groups, sum(sizes) if groups > 1 else 0
 
 
 def _phrases(params: Params, shards: list[dict[str, int]], words: int) -> tuple[int, int]:
@@ -303,41 +291,6 @@ def _phrases(params: Params, shards: list[dict[str, int]], words: int) -> tuple[
     tokens = [shard["num_tokens"] for shard in shards]
     workers = min(params.run.workers or available_cores(), len(shards))
     return memory_bytes(sum(tokens), max(tokens, default=0), workers), words // WORDS_PER_PHRASE
-
-
-def _dictionary_name(shard: int) -> str:
-    return f"dictionary-{shard:05d}.arrow"
-
-
-def _counted_words(
-    folder: Path, num_shards: int, min_count: int, name: Callable[[int], str] = _dictionary_name
-) -> tuple[int, int, int, float]:
-    """Distinct words of all shards and those frequent enough, as two shards foretell them; mean bytes of a word; and
-    the power of the text that distinct words grow as (Heaps).
-
-    How many words the second shard adds gives the exponent. So many words as an m-th part of the text has occur m times
-    in all of it, or more; two shards alone cannot tell where there are more than min_count.
-    """
-    if num_shards == 0:
-        return 0, 0, 0, 0.0
-    first = together = _dictionary(folder / name(0))
-    exponent = 0.0
-    if num_shards > 1:
-        second = _dictionary(folder / name(num_shards // 2))
-        both = pa.concat_tables([first, second])
-        together = both.group_by("word").aggregate([("count", "sum")]).rename_columns(["word", "count"])
-        first = first if first.num_rows else second  # a shard may have no words at all
-        exponent = min(1.0, math.log2(max(1, together.num_rows) / max(1, first.num_rows)))
-    mean_bytes = math.ceil((pc.sum(pc.binary_length(first.column("word"))).as_py() or 0) / max(1, first.num_rows))
-    distinct = int(first.num_rows * num_shards**exponent)
-    seen_as_often = max(1.0, min_count * min(2, num_shards) / num_shards)
-    frequent = pc.sum(pc.greater_equal(together.column("count"), seen_as_often)).as_py() or 0
-    share = min(frequent / max(1, together.num_rows), min(num_shards, min_count) ** -exponent)
-    return distinct, math.ceil(distinct * share), mean_bytes, exponent
-
-
-def _dictionary(path: Path) -> pa.Table:
-    return pa.Table.from_batches([map_batch(path, DICTIONARY_SCHEMA, "tokenize")], schema=DICTIONARY_SCHEMA)
 
 
 def _encode(params: Params, _: int | None) -> Need:
@@ -409,7 +362,7 @@ def _asked_words(params: Params) -> int:
     shards = read_manifest(folder, "tokenize")["shards"]
     if params.tokenize.tokenizer not in CUT_IN_PARTS or not (folder / words_name(0)).exists():
         return 0  # where they are missing, the stage says so
-    distinct, kept, word_bytes, _ = _counted_words(folder, len(shards), params.vocab.min_count, words_name)
+    distinct, kept, word_bytes, _ = counted_words(folder, len(shards), params.vocab.min_count, words_name)
     kept = min(kept, params.vocab.max_size or kept)
     each = WORD_BYTES + FOLDED_WORD_BYTES + CUT_WORD_BYTES + 12 * params.model.dim  # as made, joined, of length 1
     kiwi = KIWI_BYTES if params.tokenize.tokenizer == "kiwi" else 0
