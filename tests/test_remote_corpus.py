@@ -206,6 +206,16 @@ def test_files_are_those_a_folder_here_would_have(store: Watched, tmp_path: Path
         find_own("watched://bucket/deep/*.md", {}).files()
 
 
+def test_marks_of_folders_are_no_files(store: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty objects in S3, as its console makes them, which are listed as files."""
+    put(store, a_txt=TEXT, sub__b_txt=TEXT)
+    found = store.find("/corpus", detail=True)
+    marks = {name: {"name": name, "size": 0, "type": "file"} for name in ("/corpus", "/corpus/", "/corpus/sub/")}
+    monkeypatch.setattr(Watched, "find", lambda *_, **__: found | marks)
+    files = describe_remote(find_remote("watched://corpus"), AUTO)["files"]
+    assert [file["path"] for file in files] == ["a.txt", "sub/b.txt"]
+
+
 def test_what_a_url_is() -> None:
     assert is_url("s3://bucket/wiki/*.txt.gz") and is_url("memory://x")
     assert not is_url("enwik8") and not is_url("path/to/own.txt") and not is_url("s3:/bucket") and not is_url("s3://")
@@ -239,7 +249,7 @@ def test_what_goes_wrong_in_a_store_is_told(store: Watched, url: str, error: typ
 def test_a_web_address_has_the_format_of_its_path() -> None:
     def named(url: str) -> tuple[str, str, str]:
         file = RemoteFile(url, 1, "")
-        return file_kind(file, CorpusFormatConfig(kind="auto", field="text", encoding="utf-8")), file.name, file.suffix
+        return file_kind(file, AUTO), file.name, file.suffix
 
     packed = ("jsonl", "a.jsonl.gz", ".gz")
     assert (

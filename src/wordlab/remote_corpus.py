@@ -52,7 +52,8 @@ class RemoteCorpus:
             found = system.find(path, detail=True) if about["type"] == "directory" else {}
         if about["type"] != "directory":
             return [RemoteFile(self.root, *as_version(about, self.root))]
-        infos = {_inside(name, path): info for name, info in found.items() if info.get("type") == "file"}
+        files = {name: info for name, info in found.items() if info.get("type") == "file" and not name.endswith("/")}
+        infos = {inside: info for name, info in files.items() if (inside := _inside(name, path))}  # no marks of folders
         try:
             names = chosen_files(self.root, list(infos), self.pattern)
         except UnicodeEncodeError as error:
