@@ -216,6 +216,14 @@ def test_marks_of_folders_are_no_files(store: Watched, monkeypatch: pytest.Monke
     assert [file["path"] for file in files] == ["a.txt", "sub/b.txt"]
 
 
+def test_a_key_with_two_slashes_is_not_taken_for_another(store: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {f"/corpus{end}": {"size": 5, "type": "file", "ETag": end} for end in ("/a.txt", "//a.txt")}
+    monkeypatch.setattr(Watched, "find", lambda *_, **__: found)
+    put(store, a_txt=TEXT)
+    with pytest.raises(CorpusError, match=r"'/a\.txt' in watched://corpus has :: or an empty part in its name"):
+        find_remote("watched://corpus").files()
+
+
 def test_what_a_url_is() -> None:
     assert is_url("s3://bucket/wiki/*.txt.gz") and is_url("memory://x")
     assert not is_url("enwik8") and not is_url("path/to/own.txt") and not is_url("s3:/bucket") and not is_url("s3://")
@@ -260,7 +268,10 @@ def test_a_web_address_has_the_format_of_its_path() -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [(b"a\xff.txt", r"'a\\udcff\.txt' in .* is not UTF-8\. Rename it"), (b"a::b.txt", "has :: in its")],
+    [
+        (b"a\xff.txt", r"'a\\udcff\.txt' in .* is not UTF-8\. Rename it"),
+        (b"a::b.txt", "has :: or an empty part in its"),
+    ],
 )
 def test_a_file_whose_name_cannot_be_in_a_url_is_named(tmp_path: Path, name: bytes, message: str) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(b"text\n")

@@ -60,10 +60,8 @@ class RemoteCorpus:
             raise CorpusError(
                 f"The name of the file {error.object!r} in {self.root} is not UTF-8. Rename it."
             ) from None
-        if chained := [name for name in names if "::" in name]:
-            raise CorpusError(
-                f"The file {chained[0]!r} in {self.root} has :: in its name, as a URL in a URL. Rename it."
-            )
+        if odd := [name for name in names if "::" in name or "" in name.split("/")]:
+            raise CorpusError(f"The file {odd[0]!r} in {self.root} has :: or an empty part in its name. Rename it.")
         return [RemoteFile(self._url(name), *as_version(infos[name], self._url(name))) for name in names]
 
     def _url(self, inside: str) -> str:
@@ -111,4 +109,4 @@ def describe_remote(corpus: RemoteCorpus, stored: CorpusFormatConfig) -> dict[st
 
 def _inside(name: str, root: str) -> str:
     """The path of a file below the folder that was listed."""
-    return name.removeprefix(root.rstrip("/")).lstrip("/")
+    return name.removeprefix(root.rstrip("/")).removeprefix("/")
