@@ -231,9 +231,16 @@ def test_what_a_url_is() -> None:
     assert find_remote("https://host/file.txt?part=*") == RemoteCorpus("https://host/file.txt?part=*", "")
     with pytest.raises(ConfigError, match="a URL in a URL"):
         find_remote("zip://*.txt::s3://bucket/a.zip")
-    with pytest.raises(ConfigError, match="a URL with a password in it") as caught:
-        find_remote("sftp://me:secret@host/x")
-    assert "secret" not in str(caught.value) and find_remote("sftp://me@host/x").root == "sftp://me@host/x"
+    for url in (
+        "sftp://me:s3cr3t@host/x",
+        "https://h/a.txt?v=2&X-Amz-Signature=s3cr3t",
+        "https://h/a?sig=s3cr3t",
+        "https://h/a?api_key=s3cr3t",
+    ):
+        with pytest.raises(ConfigError, match="a URL with a password or a signature in it") as caught:
+            find_remote(url)
+        assert "s3cr3t" not in str(caught.value)
+    assert find_remote("sftp://me@host/x").root == "sftp://me@host/x"
     with pytest.raises(ConfigError, match="names no bucket or folder"):
         find_remote("s3://*/wiki")
 

@@ -24,7 +24,10 @@ from wordlab.stage import say
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\x00-\x1f]+")
 _WITH_QUERIES = ("http", "https")
 """Where ? and * belong to the address, and folders cannot be listed."""
-_PASSWORD = re.compile(r"://[^/@]*:[^/@]*@")
+_PASSWORD = re.compile(
+    r"://[^/@]*:[^/@]*@|[?&][^=&]*(signature|token|sig|key|secret|credential|password)=", re.IGNORECASE
+)
+"""Before the host, or in the query as in the signed addresses that stores give out."""
 _AT_ONCE = 16
 """Files whose first bytes are looked at beside each other."""
 
@@ -77,7 +80,7 @@ def find_remote(corpus: str) -> RemoteCorpus:
         )
     if _PASSWORD.search(corpus):
         raise ConfigError(
-            "params.yaml: corpus is a URL with a password in it, which git and the manifests would keep. Take it out, "
+            "params.yaml: corpus is a URL with a password or a signature in it, which git and the manifests would keep. Take it out, "
             "and put it where docs/data.md says."
         )
     protocol, _, rest = corpus.partition("://")
