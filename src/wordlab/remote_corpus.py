@@ -80,8 +80,8 @@ def find_remote(corpus: str) -> RemoteCorpus:
         )
     if _PASSWORD.search(corpus):
         raise ConfigError(
-            "params.yaml: corpus is a URL with a password or a signature in it, which git and the manifests would keep. Take it out, "
-            "and put it where docs/data.md says."
+            "params.yaml: corpus is a URL with a password or a signature in it, which git and manifests would keep. "
+            "Take it out, and put it where docs/data.md says."
         )
     protocol, _, rest = corpus.partition("://")
     parts = rest.rstrip("/").split("/") if protocol not in _WITH_QUERIES else [rest]
