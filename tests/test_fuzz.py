@@ -109,8 +109,8 @@ def _calls(path: Path) -> list[tuple[str, ast.Call]]:
 
 
 MAY_PICKLE = {"src/wordlab/cluster.py", "src/wordlab/pieces.py"}
-"""Tasks for a Dask cluster, which pickles all that it hands on, and lists written as bytes for a kernel; no file is read
-so."""
+"""Tasks for a Dask cluster, which pickles all that it hands on, and lists written as bytes for a kernel. No file is
+read so."""
 MAY_IMPORT_BY_NAME = ("benchmarks/worker.py", "src/wordlab/formats/names.py")
 """Files that import modules by names out of a table in their source, which no data can choose."""
 
