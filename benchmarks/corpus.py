@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from wordlab.artifacts import fingerprint, read_manifest
-from wordlab.config import VocabConfig
 from wordlab.errors import ArtifactError
 from wordlab.peers.corpus_text import Sentences, write_corpus_text, write_lines
+from wordlab.sections.vocab import VocabConfig
 from wordlab.shards import DICTIONARY_SCHEMA, EncodedCorpus, Shard, map_batch, map_sentences
 from wordlab.stage import say
 from wordlab.training import TrainingData

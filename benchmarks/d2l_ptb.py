@@ -25,12 +25,14 @@ from benchmarks import gpu_textbook as book
 from benchmarks.d2l_ptb_html import HTML, as_html, figures_of
 from benchmarks.d2l_ptb_page import PAGE, RESULT, as_markdown
 from wordlab.artifacts import fingerprint, read_json, read_manifest, sha256_file, write_atomic, write_json
-from wordlab.config import ModelConfig, Params, TrainConfig, load_params
+from wordlab.config import Params, load_params
 from wordlab.embeddings import Embeddings
 from wordlab.errors import ConfigError
 from wordlab.evaluation import EvaluationSets, evaluate, load_evaluation_sets, rounded
 from wordlab.loss_curves import LossCurve, thinned
 from wordlab.machine import provenance
+from wordlab.sections.model import ModelConfig
+from wordlab.sections.train import TrainConfig
 from wordlab.shards import EncodedCorpus, Shard
 from wordlab.stage import run_stage, say
 from wordlab.study_models import CURVE_POINTS, MAP_WORDS, map_tree

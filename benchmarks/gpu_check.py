@@ -19,15 +19,8 @@ import numpy as np
 import torch
 
 from benchmarks.gpu_data import Tables
-from wordlab.config import (
-    BlockNegatives,
-    Damping,
-    LearningRates,
-    ModelConfig,
-    Sent2vecConfig,
-    SubwordsConfig,
-    TrainConfig,
-)
+from wordlab.sections.model import ModelConfig, Sent2vecConfig, SubwordsConfig
+from wordlab.sections.train import BlockNegatives, Damping, LearningRates, TrainConfig
 from wordlab.torch_engine.engine import TorchEngine
 
 Method = tuple[str, str, str, str, str, int]

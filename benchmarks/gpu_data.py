@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wordlab.config import BlockNegatives, Damping, LearningRates, ModelConfig, TrainConfig
 from wordlab.errors import WordlabError
-from wordlab.sections import parse_section
+from wordlab.sections.model import ModelConfig
+from wordlab.sections.reading import parse_section
+from wordlab.sections.train import BlockNegatives, Damping, LearningRates, TrainConfig
 
 SENTENCE_TOKENS = 25
 """Length of a generated sentence: about the mean of the one-billion-word benchmark."""

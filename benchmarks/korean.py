@@ -31,7 +31,7 @@ from wordlab.analogies import distances_to
 from wordlab.artifacts import fingerprint, read_json, write_json
 from wordlab.catalog import load_catalog
 from wordlab.composed_words import mean_vectors_of_tokens
-from wordlab.config import CorpusFormatConfig, Params, SubwordsConfig, load_params
+from wordlab.config import Params, load_params
 from wordlab.counting import build_vocab
 from wordlab.differences import holm, paired_difference
 from wordlab.embeddings import Embeddings, unit_rows
@@ -42,6 +42,8 @@ from wordlab.fetch import Fetcher
 from wordlab.machine import provenance
 from wordlab.phrases import no_phrases
 from wordlab.pieces import MODEL
+from wordlab.sections.download import CorpusFormatConfig
+from wordlab.sections.model import SubwordsConfig
 from wordlab.sentence_tokens import SentenceTokenizer
 from wordlab.stage import run_stage, say
 from wordlab.statistics import spread

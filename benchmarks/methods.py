@@ -17,9 +17,10 @@ from benchmarks.jobs import Arch, Measured, ProgramName, make_job, run_together
 from benchmarks.models import Evaluator, scored
 from benchmarks.speed import Round, as_plain, words_per_cpu_second, words_per_second
 from benchmarks.targets import Median, Target
-from wordlab.config import Params, Sent2vecConfig, SubwordsConfig
+from wordlab.config import Params
 from wordlab.differences import Difference, welch_difference
 from wordlab.machine import cpu_model
+from wordlab.sections.model import Sent2vecConfig, SubwordsConfig
 from wordlab.stage import say
 from wordlab.statistics import spread
 

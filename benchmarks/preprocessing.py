@@ -16,8 +16,9 @@ from typing import Any
 from benchmarks.corpus import token_text
 from benchmarks.jobs import run_worker
 from benchmarks.targets import Median, Target
-from wordlab.config import Params, TokenizeConfig
+from wordlab.config import Params
 from wordlab.rawtext import corpus_files
+from wordlab.sections.tokenize import TokenizeConfig
 from wordlab.stage import available_cores, say
 
 WORKERS = 2

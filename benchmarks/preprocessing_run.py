@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from wordlab.config import EncodeConfig, FiltersConfig, PhrasesConfig, SentencePieceConfig, TokenizeConfig, VocabConfig
+from wordlab.sections.encode import EncodeConfig
+from wordlab.sections.tokenize import FiltersConfig, SentencePieceConfig, TokenizeConfig
+from wordlab.sections.vocab import PhrasesConfig, VocabConfig
 
 
 def encode_text(spec: Mapping[str, Any]) -> dict[str, Any]:

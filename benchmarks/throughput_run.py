@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from wordlab.config import EncodeConfig, FiltersConfig, SentencePieceConfig, TokenizeConfig
+from wordlab.sections.encode import EncodeConfig
+from wordlab.sections.tokenize import FiltersConfig, SentencePieceConfig, TokenizeConfig
 
 COPY_BYTES = 1 << 20
 LONGEST_LINE = 4096

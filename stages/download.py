@@ -6,13 +6,14 @@ from typing import Any
 
 from wordlab.artifacts import output_folder, write_manifest
 from wordlab.catalog import Row, find_row, load_catalog
-from wordlab.config import CorpusFormatConfig, load_params
+from wordlab.config import load_params
 from wordlab.dumps import DumpFetcher, find_dump
 from wordlab.fetch import Fetcher, NoLocationWorkedError
 from wordlab.locations import MIRROR_VARIABLE
 from wordlab.own_corpus import OwnCorpus, describe_own, find_own, mark_source, show_source
 from wordlab.preflight import begin
 from wordlab.rawtext import DOWNLOAD
+from wordlab.sections.download import CorpusFormatConfig
 from wordlab.stage import run_stage, say
 
 

@@ -27,18 +27,11 @@ from numpy.typing import NDArray
 from tests.sentence_rule import work_off
 from wordlab import sampling, training
 from wordlab.artifacts import write_manifest
-from wordlab.config import (
-    BlockNegatives,
-    Damping,
-    LearningRates,
-    ModelConfig,
-    Sent2vecConfig,
-    SubwordsConfig,
-    TrainConfig,
-)
 from wordlab.huffman import Paths
 from wordlab.kernels import reference, simd, threads
 from wordlab.kernels.cpu import CpuEngine
+from wordlab.sections.model import ModelConfig, Sent2vecConfig, SubwordsConfig
+from wordlab.sections.train import BlockNegatives, Damping, LearningRates, TrainConfig
 from wordlab.shards import write_sentences
 from wordlab.subwords import Subwords
 from wordlab.training import TrainingData

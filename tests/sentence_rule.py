@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wordlab import sampling
-from wordlab.config import ModelConfig, TrainConfig
 from wordlab.kernels.reference import sentence_bag
+from wordlab.sections.model import ModelConfig
+from wordlab.sections.train import TrainConfig
 from wordlab.word_ngrams import draw_dropped
 
 LONGEST_SENTENCE = 64

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tests.engine import MODES, Case, make_case, model_config, train_config
-from wordlab.config import Sent2vecConfig
+from wordlab.sections.model import Sent2vecConfig
 
 
 @st.composite

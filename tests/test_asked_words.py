@@ -16,7 +16,7 @@ from tests.project import make_evaluation_sets
 from tests.text_helpers import sentencepiece_config, tokenize_config, vocab_config, written
 from wordlab.artifacts import read_manifest, write_manifest
 from wordlab.asked_words import asked_words
-from wordlab.config import EvaluateConfig, load_params
+from wordlab.config import load_params
 from wordlab.counting import build_vocab
 from wordlab.embeddings import Embeddings
 from wordlab.errors import ArtifactError, ConfigError
@@ -24,6 +24,7 @@ from wordlab.evaluation_run import evaluate_folder
 from wordlab.parallel import Workers
 from wordlab.phrases import no_phrases
 from wordlab.pieces import MODEL
+from wordlab.sections.evaluate import EvaluateConfig
 from wordlab.sentence_tokens import SentenceTokenizer
 from wordlab.tokenizing import tokenize_corpus
 from wordlab.vocab import Vocab

@@ -17,11 +17,11 @@ import pytest
 from tests import cluster_tasks
 from tests.text_helpers import tokenize_config, vocab_config, written
 from wordlab.code_identity import code_identity
-from wordlab.config import EncodeConfig
 from wordlab.counting import build_vocab
 from wordlab.encoding import encode_corpus
 from wordlab.errors import ConfigError, CorpusError, ResourceError
 from wordlab.parallel import Workers, map_tasks
+from wordlab.sections.encode import EncodeConfig
 from wordlab.tokenizing import tokenize_corpus
 
 NEEDS_DASK = pytest.mark.skipif(

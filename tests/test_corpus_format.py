@@ -22,10 +22,10 @@ from text_helpers import read_sentences, tokenize_config, written
 
 from wordlab import records
 from wordlab.artifacts import read_manifest, write_manifest
-from wordlab.config import CorpusFormatConfig
 from wordlab.corpus_format import TEXT, file_kind, is_plain_text, open_corpus_text, recorded_format, text_factor
 from wordlab.errors import ArtifactError, ConfigError, CorpusError
 from wordlab.own_corpus import describe_own, find_own
+from wordlab.sections.download import CorpusFormatConfig
 from wordlab.tokenizing import tokenize_corpus, total_bytes
 from wordlab.transcoding import utf8_pieces
 

@@ -15,12 +15,12 @@ from text_helpers import phrases_config, tokenized, vocab_config
 
 from wordlab import dictionaries
 from wordlab.artifacts import read_manifest
-from wordlab.config import VocabConfig
 from wordlab.counting import build_vocab
 from wordlab.dictionaries import BINS, Dictionary, map_dictionary, merged, merged_by_bins, write_binned
 from wordlab.errors import CorpusError
 from wordlab.frequent_words import FrequentWords
 from wordlab.phrases import Phrases
+from wordlab.sections.vocab import VocabConfig
 from wordlab.vocab import Vocab
 
 WORDS = st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=6), st.integers(1, 1 << 55))

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from tests.text_helpers import filters_config, read_sentences, tokenize_config, tokenized, written
 from wordlab import spans
 from wordlab.artifacts import read_manifest
-from wordlab.config import CorpusFormatConfig, TokenizeConfig
 from wordlab.corpus_format import open_corpus_text
 from wordlab.documents import as_document, split_documents
+from wordlab.sections.download import CorpusFormatConfig
+from wordlab.sections.tokenize import TokenizeConfig
 from wordlab.spans import cut_into_shards
 from wordlab.text import normalized_text
 from wordlab.tokenizing import tokenize_corpus

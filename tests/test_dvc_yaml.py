@@ -34,9 +34,9 @@ CHANGE_NO_RESULT = {
         "preflight",
         "preflight_peers",
         "preflight_words",
-        "sections",
         "stage",
         "versions",
+        *(f"sections/{path.stem}" for path in (ROOT / "src/wordlab/sections").glob("*.py")),
     )
 }
 """Modules that say how a stage talks, that let it begin or stop it, or hand on parameters that DVC compares itself. A

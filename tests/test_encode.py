@@ -12,11 +12,11 @@ from text_helpers import read_sentences, tokenized, vocab_config
 
 from wordlab import packing
 from wordlab.artifacts import read_manifest
-from wordlab.config import EncodeConfig
 from wordlab.counting import build_vocab
 from wordlab.encoding import encode_corpus
 from wordlab.errors import ArtifactError
 from wordlab.packing import Packer, TokenPart
+from wordlab.sections.encode import EncodeConfig
 from wordlab.shards import EncodedCorpus
 from wordlab.vocab import Vocab
 

@@ -282,7 +282,7 @@ def test_an_odd_npz_is_told(tmp_path: Path) -> None:
     assert "vectors.npy is in Fortran's order" in message(vectors=np.asfortranarray(vectors), words=words)
     assert "a word in it is not UTF-8" in message(vectors=vectors[:1], words=np.array([255], np.uint8))
     np.savez_compressed(path, vectors=vectors, words=words)
-    assert "is compressed or encrypted; what numpy.savez writes is not" in refused(path)
+    assert "is not as numpy.savez writes it: its compression, method 8, is not stored" in refused(path)
     np.savez(path, vectors=np.array([[{}]], object), words=words[:1], allow_pickle=True)
     assert "its array 'vectors' holds |O, not float32" in refused(path)
 

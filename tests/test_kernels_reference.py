@@ -12,9 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.engine import ARCHES, EDGES, NOISE_MODES, expected_step, model_config, reference, stream_key, train_config
-from wordlab.config import ModelConfig, TrainConfig
 from wordlab.huffman import Paths
 from wordlab.sampling import NOISE, WINDOW, alias_table
+from wordlab.sections.model import ModelConfig
+from wordlab.sections.train import TrainConfig
 from wordlab.subwords import Subwords
 
 LR = 0.1

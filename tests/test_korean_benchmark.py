@@ -11,9 +11,9 @@ import pytest
 from benchmarks import korean
 from benchmarks.korean import ARMS, BASE, Arm, Study, differences, korean_params, result_of, tables
 from wordlab.composed_words import mean_vectors_of_tokens
-from wordlab.config import CorpusFormatConfig
 from wordlab.evaluation import EvaluationSets
 from wordlab.evaluation_sets import Pair, Question
+from wordlab.sections.download import CorpusFormatConfig
 
 WORDS = ["나라는", "나라를", "사람은", "사람을", "바다는", "바다를", "하늘은", "하늘을"]
 

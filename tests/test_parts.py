@@ -15,11 +15,11 @@ import pytest
 
 from tests.text_helpers import tokenize_config, vocab_config, written
 from wordlab.artifacts import read_manifest
-from wordlab.config import EncodeConfig
 from wordlab.counting import build_vocab
 from wordlab.encoding import encode_corpus
 from wordlab.errors import ConfigError, CorpusError, ResourceError
 from wordlab.parts import Parts, kept_parts, make_part
+from wordlab.sections.encode import EncodeConfig
 from wordlab.tokenizing import tokenize_corpus
 
 ROOT = Path(__file__).parents[1]

@@ -25,7 +25,7 @@ from tests.html_text import Page
 from tests.toy_pipeline import make_pipeline
 from wordlab import machine, preflight
 from wordlab.artifacts import read_json, read_manifest
-from wordlab.config import Params, PeerRates, load_params
+from wordlab.config import Params, load_params
 from wordlab.embeddings import Embeddings
 from wordlab.errors import ArtifactError, ConfigError, PeerError, ResourceError
 from wordlab.evaluation_run import evaluate_model
@@ -36,6 +36,7 @@ from wordlab.peers.programs import SEEDS, find_binary, require_able, version_of
 from wordlab.peers.training_peer import train_peer
 from wordlab.peers.versus import compare_with, speed_ratio, write_versus
 from wordlab.preflight_peers import need_of_peer, program_bytes
+from wordlab.sections.peers import PeerRates
 from wordlab.stage import run_stage
 from wordlab.training import TrainingData, save_model, train_model
 

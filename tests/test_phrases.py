@@ -22,7 +22,7 @@ from text_helpers import phrases_config, tokenized, vocab_config
 from tests.engine import model_config, train_config
 from wordlab import pair_counts
 from wordlab.artifacts import read_manifest, write_manifest
-from wordlab.config import EncodeConfig, load_params
+from wordlab.config import load_params
 from wordlab.counting import build_vocab
 from wordlab.embeddings import Embeddings
 from wordlab.encoding import encode_corpus
@@ -30,6 +30,7 @@ from wordlab.errors import ArtifactError, ConfigError, CorpusError
 from wordlab.evaluation import EvaluationSets, evaluate
 from wordlab.evaluation_sets import Question
 from wordlab.phrases import PHRASES_SCHEMA, Phrases, no_phrases
+from wordlab.sections.encode import EncodeConfig
 from wordlab.shards import DICTIONARY_SCHEMA, EncodedCorpus, write_batch, write_sentences
 from wordlab.training import TrainingData, save_model, train_model
 from wordlab.vocab import Vocab, vocabulary_sources

@@ -31,7 +31,6 @@ from tests.test_cluster import NEEDS_DASK
 from tests.text_helpers import read_sentences, tokenize_config, written
 from wordlab import remote_files, spans
 from wordlab.artifacts import read_manifest
-from wordlab.config import CorpusFormatConfig
 from wordlab.corpus_format import file_kind, open_corpus_text
 from wordlab.errors import ArtifactError, ConfigError, CorpusError, DownloadError
 from wordlab.own_corpus import find_own
@@ -39,6 +38,7 @@ from wordlab.parallel import Workers
 from wordlab.rawtext import corpus_files
 from wordlab.remote_corpus import RemoteCorpus, describe_remote, find_remote, is_url
 from wordlab.remote_files import RemoteFile
+from wordlab.sections.download import CorpusFormatConfig
 from wordlab.spans import cut_into_shards
 from wordlab.tokenizing import tokenize_corpus
 

@@ -36,8 +36,9 @@ from tests.engine import (
 from tests.strategies import cases
 from wordlab.artifacts import read_manifest
 from wordlab.checkpoint_file import read_checkpoint, write_checkpoint
-from wordlab.config import Sent2vecConfig, load_params
+from wordlab.config import load_params
 from wordlab.embeddings import Embeddings, unit_rows
+from wordlab.sections.model import Sent2vecConfig
 from wordlab.training import long_sentences, save_model, train_model
 from wordlab.word_ngrams import ngram_bucket
 

@@ -15,12 +15,12 @@ from tests.text_helpers import (
     tokenized,
     vocab_config,
 )
-from wordlab.config import EncodeConfig
 from wordlab.counting import build_vocab
 from wordlab.encoding import encode_corpus
 from wordlab.errors import ArtifactError
 from wordlab.phrases import no_phrases
 from wordlab.pieces import MODEL
+from wordlab.sections.encode import EncodeConfig
 from wordlab.sentence_tokens import SentenceTokenizer
 from wordlab.shards import map_sentences
 from wordlab.vocab import Vocab

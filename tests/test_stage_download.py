@@ -18,10 +18,10 @@ import yaml
 from stages import download
 from wordlab.artifacts import read_manifest
 from wordlab.catalog import load_catalog
-from wordlab.config import CorpusFormatConfig
 from wordlab.corpus_format import open_corpus_text, recorded_format
 from wordlab.errors import ConfigError, CorpusError, DownloadError
 from wordlab.rawtext import corpus_files, open_text_stream
+from wordlab.sections.download import CorpusFormatConfig
 from wordlab.stage import run_stage
 
 ROOT = Path(__file__).parents[1]

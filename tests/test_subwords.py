@@ -14,11 +14,12 @@ from tests.engine import topic_sentences, train_config, write_data
 from tests.helpers import make_model_folder
 from wordlab import cli
 from wordlab.artifacts import read_json, write_manifest
-from wordlab.config import SubwordsConfig, load_params
+from wordlab.config import load_params
 from wordlab.embeddings import Embeddings
 from wordlab.errors import ArtifactError, UnknownWordError
 from wordlab.ngrams import Ngrams
 from wordlab.sampling import initial_ngram_vectors
+from wordlab.sections.model import SubwordsConfig
 from wordlab.subwords import Subwords, mean_vectors, ngrams_of
 from wordlab.training import save_model, train_model
 

@@ -39,8 +39,9 @@ from tests.engine import (
 from tests.strategies import cases, distributions
 from tests.torch_runs import needs_gpu, run_torch
 from wordlab import sampling, training
-from wordlab.config import CudaConfig, load_params
+from wordlab.config import load_params
 from wordlab.errors import ArtifactError, ResourceError
+from wordlab.sections.cuda import CudaConfig
 from wordlab.torch_engine import choice, draws, gpu, steps
 from wordlab.torch_engine import engine as torch_engine
 from wordlab.torch_engine.engine import TorchEngine, engine_bytes

@@ -34,10 +34,11 @@ from tests.engine import (
 from tests.strategies import cases
 from tests.torch_runs import needs_gpu, peak_bytes, run_torch
 from wordlab import sampling, training
-from wordlab.config import CudaConfig, load_params
+from wordlab.config import load_params
 from wordlab.embeddings import Embeddings
 from wordlab.errors import ResourceError
 from wordlab.kernels.cpu import CpuEngine
+from wordlab.sections.cuda import CudaConfig
 from wordlab.torch_engine import choice, draws, softmax, sums
 from wordlab.torch_engine.engine import TorchEngine, engine_bytes
 from wordlab.torch_engine.gpu import Gpu, choose_kernels

@@ -34,9 +34,10 @@ from tests.torch_runs import needs_gpu
 from wordlab import training_run
 from wordlab.checkpoints import Checkpoints, hold_checkpoints
 from wordlab.claims import release
-from wordlab.config import CudaConfig, Damping, LearningRates
 from wordlab.divergence import DivergedError
 from wordlab.engine import Engine
+from wordlab.sections.cuda import CudaConfig
+from wordlab.sections.train import Damping, LearningRates
 from wordlab.stage import StoppedError
 from wordlab.torch_engine import choice
 from wordlab.torch_engine import engine as torch_engine

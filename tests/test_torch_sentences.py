@@ -34,10 +34,12 @@ from tests.sentence_rule import dropped_words
 from tests.strategies import cases
 from tests.torch_runs import needs_gpu, peak_bytes, run_torch
 from wordlab import sampling, training, word_ngrams
-from wordlab.config import CudaConfig, Sent2vecConfig, load_params
+from wordlab.config import load_params
 from wordlab.embeddings import Embeddings, unit_rows
 from wordlab.errors import ResourceError
 from wordlab.kernels import sentence_plan
+from wordlab.sections.cuda import CudaConfig
+from wordlab.sections.model import Sent2vecConfig
 from wordlab.torch_engine import choice, draws, layout, sentence_segments
 from wordlab.torch_engine.engine import TorchEngine, engine_bytes
 from wordlab.torch_engine.gpu import Gpu, choose_kernels

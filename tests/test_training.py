@@ -25,9 +25,11 @@ from tests.engine import (
 )
 from wordlab import training, training_run
 from wordlab.artifacts import read_manifest
-from wordlab.config import LearningRates, ModelConfig, TrainConfig, load_params
+from wordlab.config import load_params
 from wordlab.embeddings import Embeddings
 from wordlab.errors import ArtifactError, CorpusError, ResourceError
+from wordlab.sections.model import ModelConfig
+from wordlab.sections.train import LearningRates, TrainConfig
 from wordlab.shards import map_batch, write_batch
 from wordlab.stage import available_cores
 from wordlab.training import (

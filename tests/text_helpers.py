@@ -3,7 +3,8 @@
 from itertools import pairwise
 from pathlib import Path
 
-from wordlab.config import FiltersConfig, PhrasesConfig, SentencePieceConfig, TokenizeConfig, VocabConfig
+from wordlab.sections.tokenize import FiltersConfig, SentencePieceConfig, TokenizeConfig
+from wordlab.sections.vocab import PhrasesConfig, VocabConfig
 from wordlab.shards import DICTIONARY_SCHEMA, map_batch, map_sentences
 from wordlab.tokenizing import tokenize_corpus
 

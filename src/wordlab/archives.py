@@ -13,10 +13,8 @@ import io
 import lzma
 import re
 import stat
-import struct
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -24,30 +22,14 @@ from typing import IO
 from wordlab.catalog import is_safe_path
 from wordlab.errors import CorpusError, DownloadError
 from wordlab.rawtext import open_decompressed
+from wordlab.zip_files import DAMAGE, hindrance, open_zip
 
 CHUNK_BYTES = 1 << 20
 MAX_MEMBERS = 100_000
 MAX_ARCHIVE_BYTES = 1 << 32
 """Unpacked size up to which a tar is searched for its member."""
-
-
-_DAMAGE = (
-    CorpusError,
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    EOFError,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    ValueError,
-    ArithmeticError,
-    LookupError,
-    NotImplementedError,
-    RecursionError,
-)
-"""What Python's readers raise over a damaged file; from struct.error on where a field holds what they do not expect."""
-_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
-"""Not LZMA, for which zipfile takes as much memory as the file asks for."""
+_DAMAGE = (*DAMAGE, CorpusError, tarfile.TarError, lzma.LZMAError)
+"""What Python's readers raise over a damaged file, zipped or not."""
 TAR_HEADER_BYTES = 1 << 13
 """Longest header of a tar that is read, extended ones included; a path has 4 KiB at most."""
 _MANY_DIGITS = re.compile(rb"[0-9]{100}")
@@ -85,7 +67,7 @@ def read_sdist_file(path: Path, file: str) -> Iterator[bytes]:
     try:
         if zipfile.is_zipfile(path):
             container = "zip"
-            with zipfile.ZipFile(path) as archive:
+            with open_zip(path) as archive:
                 member = _below_top_folder(archive.namelist(), file, path)
                 size_bytes = archive.getinfo(member).file_size
         else:
@@ -110,7 +92,7 @@ def _wanted(member: str | None) -> PurePosixPath:
 
 
 def _read_zip(path: Path, wanted: PurePosixPath, size_bytes: int) -> Iterator[bytes]:
-    with zipfile.ZipFile(path) as archive:
+    with open_zip(path) as archive:
         members = archive.infolist()
         _check_names((info.filename for info in members), "zip")
         info = next((info for info in members if PurePosixPath(info.filename) == wanted), None)
@@ -118,13 +100,8 @@ def _read_zip(path: Path, wanted: PurePosixPath, size_bytes: int) -> Iterator[by
             raise _no_member("zip", wanted, [info.filename for info in members])
         if stat.S_ISLNK(info.external_attr >> 16) or info.is_dir():
             raise DownloadError(f"the zip's member {wanted} is a link or folder, not a file; it is not opened")
-        if info.flag_bits & 1:
-            raise DownloadError(f"the zip's member {wanted} is encrypted")
-        if info.compress_type not in _ZIP_METHODS:
-            raise DownloadError(
-                f"the zip's member {wanted} cannot be unpacked: its compression, method {info.compress_type}, is not "
-                "stored, deflated or bzip2"
-            )
+        if reason := hindrance(info):
+            raise DownloadError(f"the zip's member {wanted} cannot be unpacked: {reason}")
         _check_declared(info.file_size, wanted, size_bytes)
         with archive.open(info) as file:
             yield from _limited(file, wanted, size_bytes)

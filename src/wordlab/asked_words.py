@@ -12,12 +12,12 @@ from typing import Any
 
 from wordlab.artifacts import fingerprint, read_manifest
 from wordlab.composed_words import mean_vectors_of_tokens
-from wordlab.config import VocabConfig
 from wordlab.dictionaries import map_dictionary, merged
 from wordlab.embeddings import Embeddings
 from wordlab.errors import ArtifactError, ConfigError
 from wordlab.frequent_words import FrequentWords
-from wordlab.sections import parse_section
+from wordlab.sections.reading import parse_section
+from wordlab.sections.vocab import VocabConfig
 from wordlab.sentence_tokens import SentenceTokenizer
 from wordlab.shards import read_tokens_manifest
 from wordlab.tokenizers import CUT_IN_PARTS, words_name

@@ -14,13 +14,13 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal
 
 from wordlab.artifacts import read_manifest
-from wordlab.config import CorpusFormatConfig
 from wordlab.errors import ArtifactError, ConfigError, CorpusError
 from wordlab.piece_stream import piece_stream
 from wordlab.rawtext import DOWNLOAD, open_decompressed, sniff_format
 from wordlab.records import json_texts, wikiextractor_texts
 from wordlab.remote_files import CorpusPath, RemoteFile
-from wordlab.sections import parse_section
+from wordlab.sections.download import CorpusFormatConfig
+from wordlab.sections.reading import parse_section
 from wordlab.table_columns import table_texts
 from wordlab.transcoding import utf8_pieces
 

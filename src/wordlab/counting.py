@@ -11,13 +11,13 @@ import pyarrow.compute as pc
 
 from wordlab import dictionaries
 from wordlab.artifacts import fingerprint, output_folder, write_manifest
-from wordlab.config import VocabConfig
 from wordlab.dictionaries import BINS, map_dictionary, merged, merged_by_bins, write_binned
 from wordlab.frequent_words import FrequentWords
 from wordlab.parallel import Workers, as_workers, map_tasks
 from wordlab.parts import Record, identity_of, kept_parts, make_part
 from wordlab.phrase_counting import find_phrases
 from wordlab.phrases import Phrases, no_phrases
+from wordlab.sections.vocab import VocabConfig
 from wordlab.shards import read_tokens_manifest, string_buffers
 from wordlab.stage import progress
 from wordlab.vocab import SamplingTables, Vocab

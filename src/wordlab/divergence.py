@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wordlab.config import Damping
 from wordlab.errors import CorpusError
+from wordlab.sections.train import Damping
 from wordlab.stage import say
 
 KNOWS_NOTHING = math.log(2)

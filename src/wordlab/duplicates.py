@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wordlab.config import FiltersConfig
 from wordlab.line_filters import DUPLICATE, NEAR_DUPLICATE, PERMUTATIONS, LineKeys
+from wordlab.sections.tokenize import FiltersConfig
 
 BAND_ROWS = 4
 BANDS = PERMUTATIONS // BAND_ROWS

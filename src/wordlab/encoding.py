@@ -19,13 +19,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from wordlab.artifacts import fingerprint, sha256_file, write_manifest
-from wordlab.config import EncodeConfig
 from wordlab.errors import ArtifactError
 from wordlab.hashed_file import write_hashed
 from wordlab.packing import Packer, TokenPart
 from wordlab.parallel import Workers, map_tasks
 from wordlab.parts import Parts, identity_of, kept_parts, make_part
 from wordlab.phrases import PairTable, Phrases, no_phrases, pair_tables
+from wordlab.sections.encode import EncodeConfig
 from wordlab.shards import SENTENCES_SCHEMA, read_tokens_manifest
 from wordlab.stage import progress
 from wordlab.token_shards import LocalSentences, joined_sentences, map_shard

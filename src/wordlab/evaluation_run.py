@@ -16,7 +16,6 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from wordlab.artifacts import fingerprint, output_folder, read_manifest, sha256_file, write_json, write_manifest
-from wordlab.config import Damping, EvaluateConfig
 from wordlab.embeddings import Embeddings
 from wordlab.errors import ArtifactError
 from wordlab.evaluation import (
@@ -28,6 +27,8 @@ from wordlab.evaluation import (
     nearest_neighbors,
 )
 from wordlab.rules import Rules, rules_line
+from wordlab.sections.evaluate import EvaluateConfig
+from wordlab.sections.train import Damping
 from wordlab.stage import say
 
 NO_OUTPUTS = "the model has no output vectors, which sentence completion needs"

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from wordlab.config import VocabConfig
 from wordlab.errors import CorpusError
 from wordlab.phrases import JOINER
+from wordlab.sections.vocab import VocabConfig
 from wordlab.shards import DICTIONARY_SCHEMA
 from wordlab.vocab import Vocab
 

@@ -19,8 +19,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from wordlab.config import FiltersConfig
 from wordlab.errors import ConfigError
+from wordlab.sections.tokenize import FiltersConfig
 
 KEEP, DUPLICATE, NEAR_DUPLICATE = 0, 1, 2
 REASONS = {DUPLICATE: "duplicate", NEAR_DUPLICATE: "near_duplicate"}

@@ -13,10 +13,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from wordlab.artifacts import read_manifest
-from wordlab.config import Sent2vecConfig, SubwordsConfig
 from wordlab.errors import ArtifactError, ConfigError
 from wordlab.machine import require_memory
-from wordlab.sections import parse_section
+from wordlab.sections.model import Sent2vecConfig, SubwordsConfig
+from wordlab.sections.reading import parse_section
 from wordlab.shards import DICTIONARY_SCHEMA, map_batch
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from wordlab.config import TokenizeConfig
 from wordlab.errors import ConfigError
+from wordlab.sections.tokenize import TokenizeConfig
 from wordlab.tokencount import split_sentences
 from wordlab.tokenizers import character_classes
 

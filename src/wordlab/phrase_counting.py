@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from wordlab.config import PhrasesConfig
 from wordlab.pair_counts import JoinedShards, Pairs, Rule, count_pairs, pair_ids, score
 from wordlab.phrases import PHRASES_SCHEMA, PairTable, Phrases, no_phrases
+from wordlab.sections.vocab import PhrasesConfig
 from wordlab.stage import progress
 from wordlab.wordtable import WordTable
 

@@ -20,9 +20,9 @@ import pyarrow as pa
 import sentencepiece
 from numpy.typing import NDArray
 
-from wordlab.config import SentencePieceConfig, TokenizeConfig
 from wordlab.errors import ArtifactError, ConfigError, CorpusError
 from wordlab.parallel import Workers, map_tasks
+from wordlab.sections.tokenize import SentencePieceConfig, TokenizeConfig
 from wordlab.shard_text import shard_text
 from wordlab.spans import ShardTask
 from wordlab.tokencount import split_sentences

@@ -10,7 +10,7 @@ import math
 
 import pyarrow.compute as pc
 
-from wordlab.config import ModelConfig, Params
+from wordlab.config import Params
 from wordlab.preflight import (
     DATA,
     FOLDED_WORD_BYTES,
@@ -20,6 +20,7 @@ from wordlab.preflight import (
     WORD_BYTES,
     Need,
 )
+from wordlab.sections.model import ModelConfig
 from wordlab.shards import DICTIONARY_SCHEMA, map_batch
 
 STAGE_BYTES, STAGE_WORD_BYTES = 100 * MB, 110

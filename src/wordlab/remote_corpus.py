@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from wordlab.config import CorpusFormatConfig
 from wordlab.corpus_listing import chosen_files
 from wordlab.errors import ConfigError, CorpusError
 from wordlab.rawtext import sniff_format
 from wordlab.remote_files import RemoteFile, as_version, file_system, store_errors
+from wordlab.sections.download import CorpusFormatConfig
 from wordlab.stage import say
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\x00-\x1f]+")

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from wordlab.config import TokenizeConfig
 from wordlab.duplicates import find_duplicates, shard_verdicts
 from wordlab.line_filters import LineKeys, filtered_text, line_keys
 from wordlab.parallel import Workers, map_tasks
+from wordlab.sections.tokenize import TokenizeConfig
 from wordlab.spans import ShardTask
 from wordlab.text import normalized_text
 

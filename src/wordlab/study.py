@@ -25,7 +25,7 @@ from wordlab.artifacts import fingerprint
 from wordlab.config import Params, parse_params
 from wordlab.errors import ConfigError, suggestion
 from wordlab.evaluation import score_name
-from wordlab.sections import PARAMS, parse_section, require
+from wordlab.sections.reading import PARAMS, parse_section, require
 from wordlab.yaml_file import read_yaml, shown
 
 LATER = {"tokenize.count_words": False, "tokenize.filters.unit": "lines", "evaluate.words": "vocabulary"}

@@ -28,7 +28,7 @@ from wordlab.experiments import Experiment
 from wordlab.permutation import Permutation
 from wordlab.resampling import QuestionInterval
 from wordlab.results import MEASURED, mean_of
-from wordlab.sections import parse_section
+from wordlab.sections.reading import parse_section
 from wordlab.statistics import Spread, spread
 from wordlab.study import Study, StudyFile, level_name, plain
 from wordlab.study_models import NO_MAP, NO_MODELS, ArmModels, BaseMap, map_of_base, models_of, parse_map, parse_models

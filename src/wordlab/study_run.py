@@ -22,7 +22,7 @@ from wordlab.experiments import Experiment, load_experiment
 from wordlab.parent import follow_parent
 from wordlab.result_sources import CommitSource
 from wordlab.revisions import Revision, commit_of, experiments, read_committed
-from wordlab.sections import PARAMS
+from wordlab.sections.reading import PARAMS
 from wordlab.stage import StoppedError, StopSignals, say
 from wordlab.study import Arm, Study, mark_of, with_later
 from wordlab.yaml_file import parse_yaml, read_yaml

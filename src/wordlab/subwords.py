@@ -13,8 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from wordlab.compiled import njit
-from wordlab.config import SubwordsConfig
 from wordlab.ngrams import Ngrams
+from wordlab.sections.model import SubwordsConfig
 
 
 @dataclass(frozen=True)

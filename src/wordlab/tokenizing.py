@@ -20,7 +20,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from wordlab.artifacts import write_manifest
-from wordlab.config import CorpusFormatConfig, TokenizeConfig
 from wordlab.corpus_format import TEXT, is_plain_text, open_corpus_text
 from wordlab.duplicates import VERDICTS
 from wordlab.errors import CorpusError
@@ -31,6 +30,8 @@ from wordlab.parts import Parts, Record, file_identity, identity_of, kept_parts,
 from wordlab.pieces import MODEL, count_pieces, train_pieces
 from wordlab.rawtext import sniff_format
 from wordlab.remote_files import CorpusPath, size_of
+from wordlab.sections.download import CorpusFormatConfig
+from wordlab.sections.tokenize import TokenizeConfig
 from wordlab.shard_text import judge_lines, shard_text
 from wordlab.shards import DICTIONARY_SCHEMA, write_batch, write_sentences
 from wordlab.spans import ShardTask, cut_into_shards

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from wordlab.artifacts import output_folder, write_atomic, write_manifest
 from wordlab.checkpoints import Checkpoints, code_digest
-from wordlab.config import ModelConfig, Params, TrainConfig
+from wordlab.config import Params
 from wordlab.divergence import DivergedError
 from wordlab.engine import Engine
 from wordlab.errors import ArtifactError, CorpusError
@@ -28,6 +28,8 @@ from wordlab.huffman import Paths
 from wordlab.kernels.cpu import CpuEngine
 from wordlab.kernels.memory import SEGMENT_TOKENS, longest_sentence, memory_bytes
 from wordlab.machine import require_disk, require_memory
+from wordlab.sections.model import ModelConfig
+from wordlab.sections.train import TrainConfig
 from wordlab.shards import EncodedCorpus
 from wordlab.stage import available_cores, progress
 from wordlab.subwords import Subwords

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.fuzz.reader import Execution, Reader, replace_file
-from wordlab.config import CorpusFormatConfig
 from wordlab.corpus_format import file_kind, open_corpus_text
+from wordlab.sections.download import CorpusFormatConfig
 
 TEXTS = ["the king and the queen", "", "한국어 문장\nand a line", None, "x" * 300]
 ENCODINGS = ("utf-8", "cp949", "utf-16", "utf-16-le", "utf-7", "iso2022_kr", "hz", "latin-1", "shift_jis", "utf-32")

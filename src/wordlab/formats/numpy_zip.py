@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from wordlab.formats import named_arrays
 from wordlab.formats.contents import Contents, Description, MappedFile, row_blocks, writing
 from wordlab.formats.named_arrays import Place
+from wordlab.zip_files import DAMAGE, hindrance, open_zip
 
 ALIGNMENT = 64
 SUFFIX = ".npy"
@@ -44,11 +45,6 @@ _KINDS = {
     "<i4": "int32",
     "<i8": "int64",
 }
-_DAMAGE = (
-    *(zipfile.BadZipFile, EOFError, struct.error, ValueError, ArithmeticError, LookupError, NotImplementedError),
-    *(RecursionError, OSError),
-)
-"""What zipfile raises over a damaged file."""
 
 
 def recognises(file: MappedFile) -> bool:
@@ -90,9 +86,9 @@ def _write_npy(member: IO[bytes], array: NDArray, start: int) -> None:
 def _places(file: MappedFile, check_sums: bool) -> dict[str, Place]:
     """Where each array lies, as the zip says, compared with the file's size. check_sums: read all bytes of them."""
     try:
-        with file.path.open("rb") as opened, zipfile.ZipFile(opened) as archive:
+        with file.path.open("rb") as opened, open_zip(opened) as archive:
             members = archive.infolist()
-    except _DAMAGE as error:
+    except (*DAMAGE, OSError) as error:
         raise file.damaged(f"it is no whole zip ({error})") from None
     return {
         member.filename.removesuffix(SUFFIX): _place(file, member, check_sums)
@@ -104,8 +100,8 @@ def _places(file: MappedFile, check_sums: bool) -> dict[str, Place]:
 def _place(file: MappedFile, member: zipfile.ZipInfo, check_sums: bool) -> Place:
     """Where the numbers of one member lie."""
     name, data = member.filename[:80], file.data
-    if member.flag_bits & 1 or member.compress_type != zipfile.ZIP_STORED:
-        raise file.damaged(f"its {name} is compressed or encrypted; what numpy.savez writes is not")
+    if reason := hindrance(member, [zipfile.ZIP_STORED]):
+        raise file.damaged(f"its {name} is not as numpy.savez writes it: {reason}")
     if member.header_offset + _LOCAL.size > len(data) or member.header_offset < 0:
         raise file.damaged(f"its {name} begins behind its end")
     mark, *_, name_bytes, extra_bytes = _LOCAL.unpack_from(data, member.header_offset)

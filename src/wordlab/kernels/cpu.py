@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wordlab.config import ModelConfig, TrainConfig
 from wordlab.huffman import Paths
 from wordlab.kernels.batches import Schedule, Segment, Team, train_segment
 from wordlab.kernels.layout import CBOW, CUT, DENSE, DROP, PAD, SKIPGRAM, Draws, Rule, Tokens
@@ -40,6 +39,8 @@ from wordlab.sampling import (
     keep_thresholds,
     stream_key,
 )
+from wordlab.sections.model import ModelConfig
+from wordlab.sections.train import TrainConfig
 from wordlab.subwords import Subwords, mean_vectors
 from wordlab.vocab import SamplingTables
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from wordlab.config import ModelConfig, TrainConfig
 from wordlab.huffman import Paths
 from wordlab.kernels.layout import DENSE, TREE_TILE, Scratch, Sizes, Updates, round_up, sizes
 from wordlab.kernels.sentence_plan import LONGEST_SENTENCE, Bags, Pieces, Plan
 from wordlab.kernels.simd import LANES
 from wordlab.kernels.softmax import CHUNK, Shared
+from wordlab.sections.model import ModelConfig
+from wordlab.sections.train import TrainConfig
 from wordlab.subwords import Subwords
 
 SEGMENT_TOKENS = 1 << 18

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from wordlab.config import ModelConfig, TrainConfig
 from wordlab.huffman import Paths
 from wordlab.sampling import noise_word, window_width
+from wordlab.sections.model import ModelConfig
+from wordlab.sections.train import TrainConfig
 from wordlab.word_ngrams import ngram_bucket
 
 if TYPE_CHECKING:  # it imports Arrow, which a machine with a GPU may lack

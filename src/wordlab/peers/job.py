@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wordlab.config import ModelConfig, TrainConfig, VocabConfig
-from wordlab.sections import parse_section
+from wordlab.sections.model import ModelConfig
+from wordlab.sections.reading import parse_section
+from wordlab.sections.train import TrainConfig
+from wordlab.sections.vocab import VocabConfig
 
 PATHS = ("vocab_folder", "encode_folder", "text")
 

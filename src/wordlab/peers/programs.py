@@ -12,8 +12,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from wordlab.config import ModelConfig
 from wordlab.errors import ConfigError
+from wordlab.sections.model import ModelConfig
 
 VARIABLE = "WORDLAB_PEERS"
 """The folder of the C programs' binaries."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wordlab.artifacts import output_folder, write_json, write_manifest
-from wordlab.config import ModelConfig, Params
+from wordlab.config import Params
 from wordlab.embeddings import Embeddings
 from wordlab.errors import ArtifactError, ConfigError, PeerError
 from wordlab.evaluation_run import evaluate_folder
@@ -24,6 +24,7 @@ from wordlab.peers.corpus_text import write_corpus_text
 from wordlab.peers.job import Job, Measured
 from wordlab.peers.programs import require_able, version_of
 from wordlab.peers.running import run_job
+from wordlab.sections.model import ModelConfig
 from wordlab.shards import EncodedCorpus
 from wordlab.stage import say
 from wordlab.subwords import ngrams_of

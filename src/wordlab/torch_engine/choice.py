@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wordlab.config import CudaConfig, ModelConfig, TrainConfig
 from wordlab.errors import ResourceError
 from wordlab.machine import in_units
+from wordlab.sections.cuda import CudaConfig
+from wordlab.sections.model import ModelConfig
+from wordlab.sections.train import TrainConfig
 from wordlab.torch_engine.engine import SEGMENT_TOKENS, TorchEngine, description_of, engine_bytes
 from wordlab.torch_engine.feeding import AHEAD, Feed, feed_bytes
 from wordlab.torch_engine.gpu import Gpu, choose_kernels, find_gpu

@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wordlab.config import ModelConfig, TrainConfig
 from wordlab.errors import ArtifactError
+from wordlab.sections.model import ModelConfig
+from wordlab.sections.train import TrainConfig
 from wordlab.torch_engine.bags import Bags
 from wordlab.torch_engine.draws import alias_table, initial_ngram_vectors, initial_vectors, keep_thresholds
 from wordlab.torch_engine.eager import EagerRunner, eager_bytes

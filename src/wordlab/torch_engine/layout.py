@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wordlab.config import ModelConfig, TrainConfig
+from wordlab.sections.model import ModelConfig
+from wordlab.sections.train import TrainConfig
 
 LANES = 16
 """Rows of the table are this many numbers or a multiple of it apart: whole sectors of the GPU's memory."""

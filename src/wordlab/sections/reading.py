@@ -1,6 +1,7 @@
-"""Sections of params.yaml -> the dataclasses of `wordlab.config`: every key there, none besides, each of its kind.
+"""A section of YAML or JSON -> its dataclass: every key there, none besides, each of its kind.
 
-Files of studies are read by the same rules (`wordlab.study`).
+All of params.yaml is read by it, and so are files of studies (`wordlab.study`). Ranges, and what one value allows
+another, are checked by the dataclasses themselves, with `require`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import dataclasses
 import math
 import types
 import typing
+from collections.abc import Callable
 from typing import Any, Literal
 
 from wordlab.errors import ConfigError, suggestion
@@ -23,6 +25,13 @@ def require(condition: bool, key: str, found: object, wanted: str, where: str = 
     """Raise ConfigError, which says that `key` of the file `where` must be `wanted`, unless the condition holds."""
     if not condition:
         raise ConfigError(f"{where}: {key} is {shown(found)}, but must be {wanted}.")
+
+
+def require_each(section: Any, key: str, allows: Callable[[Any], bool], wanted: str) -> None:
+    """The same of every value of a section, a dataclass that `key` names. Raises ConfigError."""
+    for field in dataclasses.fields(section):
+        value = getattr(section, field.name)
+        require(allows(value), f"{key}.{field.name}", value, wanted)
 
 
 def parse_section(wanted: type, tree: object, key: str, where: str = PARAMS) -> Any:
