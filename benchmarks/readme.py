@@ -1,13 +1,13 @@
-"""Put measured numbers into README.md, so that no hand does.
+"""Put measured numbers into the pages, so that no hand does.
 
     python -m benchmarks.readme            replace what is between the markers
     python -m benchmarks.readme --check    change nothing; fail if something would change
 
-A block of README.md (or of another page named as argument) lies between `<!-- NAME:start -->` and `<!-- NAME:end -->`,
-and its NAME says where it comes from:
+Pages are README.md and those in docs/, or the ones that are named. A block of a page lies between `<!-- NAME:start -->`
+and `<!-- NAME:end -->`, and its NAME says where it comes from:
 
     results          metrics/, as stage `report` shows it: scores with their spread, speed, neighbours
-    tree             the files of this repository, from their docstrings (benchmarks/tree.py)
+    tree, modules    the files of this repository, from their docstrings (benchmarks/tree.py)
     bench/FILE       "tables" of benchmarks/results/FILE.json: a list of {"title", "columns", "rows", "note"};
                      rows hold text and numbers, numbers are shown with three digits; title and note may be left out
     session/FILE     benchmarks/results/FILE.txt, commands with what they printed (benchmarks/session.py records them)
@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tree import tree
+from benchmarks.tree import modules, tree
 from wordlab.artifacts import read_json, write_atomic
 from wordlab.config import load_params
 from wordlab.errors import ArtifactError
@@ -35,18 +35,18 @@ MARKER = re.compile(r"<!-- [\w/.-]+:(?:start|end) -->")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Put measured numbers into README.md.")
+    parser = argparse.ArgumentParser(description="Put measured numbers into the pages.")
     parser.add_argument("--check", action="store_true", help="change nothing; fail if something would change")
-    parser.add_argument("pages", nargs="*", type=Path, default=[Path("README.md")], help="default: README.md")
+    parser.add_argument("pages", nargs="*", type=Path, help="default: README.md and docs/*.md")
     arguments = parser.parse_args()
-    for page in arguments.pages:
+    for page in arguments.pages or [Path("README.md"), *sorted(Path("docs").glob("*.md"))]:
         old = page.read_text(encoding="utf-8")
         new = filled(old, page)
         if new != old and arguments.check:
             raise ArtifactError(f"{page} shows other numbers than its sources. Run: python -m benchmarks.readme")
         if new != old:
             write_atomic(page, new.encode())
-        print(f"{page}: {'brought up to date' if new != old else 'up to date'}", file=sys.stderr)
+            print(f"{page}: brought up to date", file=sys.stderr)
 
 
 def filled(text: str, page: Path) -> str:
@@ -71,12 +71,14 @@ def content(name: str, page: Path) -> str:
         return markdown_table(load_results(params.seeds, metrics), load_runs(params.seeds, metrics), params.corpus)
     if name == "tree":
         return f"```\n{tree()}```\n"
+    if name == "modules":
+        return modules()
     if kind == "bench" and file:
         path = RESULTS / f"{file}.json"
         return "\n".join(table(one, path) for one in tables(path))
     if kind == "session" and file:
         return f"```console\n{session(RESULTS / f'{file}.txt')}```\n"
-    raise ArtifactError(f"{page} has a block {name!r}; there are results, tree, bench/FILE and session/FILE.")
+    raise ArtifactError(f"{page} has a block {name!r}; there are results, tree, modules, bench/FILE and session/FILE.")
 
 
 def tables(path: Path) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import readme
-from benchmarks.tree import STAGES, tree
+from benchmarks.tree import STAGES, modules, tree
 from wordlab.errors import ArtifactError
 
 PAGE = "# Title\n\n<!-- bench/speed:start -->\nold\n<!-- bench/speed:end -->\n\nend\n"
@@ -74,7 +74,7 @@ def test_a_session_is_shown_as_it_was_recorded(project: Path) -> None:
         ("<!-- session/none:start -->\n<!-- session/none:end -->", r"none\.txt is missing\. Run: python -m"),
         (
             "<!-- other:start -->\n<!-- other:end -->",
-            "a block 'other'; there are results, tree, bench/FILE and session/FILE",
+            "a block 'other'; there are results, tree, modules, bench/FILE and session/FILE",
         ),
     ],
 )
@@ -98,17 +98,41 @@ def test_cells(value: object, text: str) -> None:
     assert readme.cell(value) == text
 
 
-def test_the_tree_follows_the_pipeline_and_quotes_docstrings(tmp_path: Path) -> None:
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A repository of nine stages and five modules."""
     files = {f"stages/{stage}.py": f'"""About {stage}."""' for stage in STAGES}
-    files["stages/vocab.py"] = '"""Count."""\nfrom wordlab.zebra import stripe'
+    files["stages/vocab.py"] = '"""Stage `vocab`: count."""\nfrom wordlab.zebra import stripe'
     files["src/wordlab/__init__.py"] = ""
-    files["src/wordlab/apple.py"] = '"""Needed by none. Yet.\n\nMore."""'
-    files["src/wordlab/zebra.py"] = '"""First line\nsecond."""\nimport wordlab.deep.yak'
+    files["src/wordlab/apple.py"] = '"""Needed by none. Yet.\n\nMore."""\nimport wordlab.pear'
+    files["src/wordlab/pear.py"] = '"""Fruit (Eve et al. 1). More."""\nimport wordlab.apple'
+    files["src/wordlab/wolf.py"] = ""
+    files["src/wordlab/zebra.py"] = '"""First line\nsecond."""\nimport wordlab.deep.yak\nimport wordlab.wolf'
+    files["src/wordlab/deep/__init__.py"] = '"""Animals: many."""'
     files["src/wordlab/deep/yak.py"] = ""
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    lines = [line.split(maxsplit=1) for line in tree(tmp_path).splitlines()]
-    assert ["vocab.py", "Count"] in lines and ["train.py", "About train"] in lines
-    library = lines[lines.index(["src/wordlab/", "the library"]) + 1 :][:3]
-    assert library == [["deep/yak.py"], ["zebra.py", "First line"], ["apple.py", "Needed by none"]]
+    return tmp_path
+
+
+def test_the_tree_has_the_stages_what_they_call_and_packages(files: Path) -> None:
+    lines = [line.split(maxsplit=1) for line in tree(files).splitlines()]
+    assert ["vocab.py", "count"] in lines and ["train.py", "About train"] in lines
+    (start,) = (i for i, line in enumerate(lines) if line[0] == "src/wordlab/")
+    assert lines[start + 1 : start + 4] == [["zebra.py", "First line"], ["deep/", "Animals: many"], lines[-5]]
+
+
+def test_all_modules_stand_under_the_stage_that_needs_them_first_after_what_they_import(files: Path) -> None:
+    assert modules(files).splitlines() == [
+        "## What `vocab` needs",
+        "",
+        "- [deep/yak.py](../src/wordlab/deep/yak.py): ",
+        "- [wolf.py](../src/wordlab/wolf.py): ",
+        "- [zebra.py](../src/wordlab/zebra.py): First line",
+        "",
+        "## Beside the pipeline",
+        "",
+        "- [pear.py](../src/wordlab/pear.py): Fruit (Eve et al. 1)",
+        "- [apple.py](../src/wordlab/apple.py): Needed by none",
+    ]

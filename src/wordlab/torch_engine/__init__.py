@@ -1,0 +1,1 @@
+"""The engine for GPUs, in torch and Triton (docs/cuda.md)."""
