@@ -16,9 +16,10 @@ from tests.misbehaving import Server, send, status
 from wordlab import dumps
 from wordlab.artifacts import read_manifest
 from wordlab.catalog import DumpRow, load_catalog, load_dumps
+from wordlab.decompression import open_text_stream
 from wordlab.dumps import Dump, DumpFetcher, FetchedDump, find_dump
 from wordlab.errors import ConfigError, DownloadError, ResourceError
-from wordlab.rawtext import corpus_files, open_text_stream
+from wordlab.rawtext import corpus_files
 from wordlab.transfer import TRIES, Client
 
 ROOT = Path(__file__).parents[1]

@@ -24,11 +24,11 @@ from tests.fuzz.packed_files import TEXT, _build_tar, _tar, _zip, _zip_member
 from wordlab.archives import read_content, read_sdist_file
 from wordlab.catalog import load_catalog
 from wordlab.config import load_params, parse_params
+from wordlab.decompression import open_decompressed, open_text_stream
 from wordlab.errors import ArtifactError, ConfigError, CorpusError, DownloadError, WordlabError
 from wordlab.evaluation_sets import read_evaluation_set
 from wordlab.own_corpus import find_own
 from wordlab.pieces import load_pieces
-from wordlab.rawtext import open_decompressed, open_text_stream
 from wordlab.spans import Dump, cut_into_shards, read_dump_head
 from wordlab.wikitext import strip_markup
 

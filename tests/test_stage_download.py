@@ -19,8 +19,9 @@ from stages import download
 from wordlab.artifacts import read_manifest
 from wordlab.catalog import load_catalog
 from wordlab.corpus_format import open_corpus_text, recorded_format
+from wordlab.decompression import open_text_stream
 from wordlab.errors import ConfigError, CorpusError, DownloadError
-from wordlab.rawtext import corpus_files, open_text_stream
+from wordlab.rawtext import corpus_files
 from wordlab.sections.download import CorpusFormatConfig
 from wordlab.stage import run_stage
 

@@ -20,8 +20,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from wordlab.catalog import is_safe_path
+from wordlab.decompression import open_decompressed
 from wordlab.errors import CorpusError, DownloadError
-from wordlab.rawtext import open_decompressed
 from wordlab.zip_files import DAMAGE, hindrance, open_zip
 
 CHUNK_BYTES = 1 << 20

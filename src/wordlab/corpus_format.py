@@ -14,9 +14,10 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal
 
 from wordlab.artifacts import read_manifest
+from wordlab.decompression import open_decompressed, sniff_format
 from wordlab.errors import ArtifactError, ConfigError, CorpusError
 from wordlab.piece_stream import piece_stream
-from wordlab.rawtext import DOWNLOAD, open_decompressed, sniff_format
+from wordlab.rawtext import DOWNLOAD
 from wordlab.records import json_texts, wikiextractor_texts
 from wordlab.remote_files import CorpusPath, RemoteFile
 from wordlab.sections.download import CorpusFormatConfig

@@ -19,11 +19,11 @@ from typing import Any
 from wordlab.artifacts import unwritable_as_error
 from wordlab.catalog import DumpRow, load_dumps
 from wordlab.claims import held_alone
+from wordlab.decompression import sniff_format
 from wordlab.errors import ConfigError, DownloadError, suggestion
 from wordlab.fetch import main_checkout
 from wordlab.locations import MIRROR_VARIABLE, mirror_folder
 from wordlab.machine import require_disk
-from wordlab.rawtext import sniff_format
 from wordlab.stage import progress, say
 from wordlab.transfer import Client, discard
 

@@ -19,10 +19,11 @@ from typing import Any
 from wordlab.artifacts import unwritable_as_error, write_atomic
 from wordlab.catalog import Row, names_of_kind
 from wordlab.corpus_listing import list_own_files
+from wordlab.decompression import sniff_format
 from wordlab.dumps import dump_names
 from wordlab.errors import ConfigError, suggestion
 from wordlab.fetch import main_checkout
-from wordlab.rawtext import DOWNLOAD, SOURCE, sniff_format
+from wordlab.rawtext import DOWNLOAD, SOURCE
 from wordlab.remote_corpus import RemoteCorpus, describe_remote, find_remote, is_url
 from wordlab.sections.download import CorpusFormatConfig
 

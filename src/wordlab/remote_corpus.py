@@ -15,8 +15,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from wordlab.corpus_listing import chosen_files
+from wordlab.decompression import sniff_format
 from wordlab.errors import ConfigError, CorpusError
-from wordlab.rawtext import sniff_format
 from wordlab.remote_files import RemoteFile, as_version, file_system, store_errors
 from wordlab.sections.download import CorpusFormatConfig
 from wordlab.stage import say

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from wordlab.decompression import changed_while_read, open_text_stream, read_part, size_and_time
 from wordlab.documents import EMPTY_LINE, LONGEST_EMPTY_LINE, SHORTEST_EMPTY_LINE
-from wordlab.rawtext import changed_while_read, open_text_stream, read_part, size_and_time
 from wordlab.remote_files import CorpusPath, RemoteFile
 
 LINE_LIMIT_BYTES = 1 << 20

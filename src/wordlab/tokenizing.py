@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from wordlab.artifacts import write_manifest
 from wordlab.corpus_format import TEXT, is_plain_text, open_corpus_text
+from wordlab.decompression import sniff_format
 from wordlab.duplicates import VERDICTS
 from wordlab.errors import CorpusError
 from wordlab.line_filters import filter_versions
@@ -28,7 +29,6 @@ from wordlab.morphemes import count_morphemes, kiwi_versions
 from wordlab.parallel import Workers, as_workers, map_tasks
 from wordlab.parts import Parts, Record, file_identity, identity_of, kept_parts, make_part
 from wordlab.pieces import MODEL, count_pieces, train_pieces
-from wordlab.rawtext import sniff_format
 from wordlab.remote_files import CorpusPath, size_of
 from wordlab.sections.download import CorpusFormatConfig
 from wordlab.sections.tokenize import TokenizeConfig

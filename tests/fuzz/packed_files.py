@@ -19,8 +19,8 @@ import zstandard
 from tests.fuzz.reader import Execution, Reader, replace_file
 from wordlab import archives, corpus_format
 from wordlab.archives import read_content, read_sdist_file
+from wordlab.decompression import open_text_stream
 from wordlab.own_corpus import OwnCorpus, describe_own
-from wordlab.rawtext import open_text_stream
 
 TEXT = b"the king and the queen of the land\n" * 30
 CONTENT_BYTES = 1 << 14
