@@ -42,6 +42,7 @@ def hindrance(member: zipfile.ZipInfo, methods: Collection[int] = METHODS) -> st
     if member.flag_bits & _PATCH:
         return "it is a patch of another file"
     if member.compress_type not in methods:
-        wanted = " or ".join(METHODS[method] for method in methods)
+        *others, last = (METHODS[method] for method in methods)
+        wanted = f"{', '.join(others)} or {last}" if others else last
         return f"its compression, method {member.compress_type}, is not {wanted}"
     return None
