@@ -69,7 +69,7 @@ def test_json_says_the_same(project: Path, quick: None, capsys: pytest.CaptureFi
     assert report["ok"] is True
     topics = [finding["topic"] for finding in report["findings"]]
     wanted = {"params.yaml", "WORDLAB_MIRROR", "processor", "memory", "disk", "GPU", "run.device", "compile cache"}
-    assert wanted | {"python", "dvc", "numba", "numpy", "BLAS", *preflight.STAGES} <= set(topics)
+    assert wanted | {"python", "dvc", "numba", "numpy", "BLAS", *preflight.ESTIMATES} <= set(topics)
     assert report["findings"][0] == {
         "section": "settings",
         "topic": "params.yaml",

@@ -20,17 +20,19 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from wordlab import machine, preflight
+from wordlab import machine, preflight, preflight_models, preflight_text
 from wordlab.artifacts import write_manifest
 from wordlab.bzip2 import THREAD_BYTES
 from wordlab.claims import release
 from wordlab.config import Params, load_params
 from wordlab.errors import ArtifactError, ConfigError, ResourceError
 from wordlab.limits import Bound, held_bytes
+from wordlab.needs import MINIMUM_DISK, Need
 from wordlab.peers.programs import OBJECTIVES
 from wordlab.peers.training_peer import require_possible
-from wordlab.preflight import STAGES, Need, begin, need_of
+from wordlab.preflight import ESTIMATES, begin, need_of
 from wordlab.preflight_peers import need_of_peer
+from wordlab.preflight_text import tokenize_need
 from wordlab.preflight_words import counted_words
 from wordlab.shards import DICTIONARY_SCHEMA, write_batch
 
@@ -112,7 +114,7 @@ def measured(project: Path) -> dict[str, tuple[Need, int, int]]:
     os.chdir(project)
     try:
         found = {}
-        for stage in STAGES:
+        for stage in ESTIMATES:
             params = load_params()
             highest, said = run_stage(project, stage)
             assert said.endswith("status 0"), said
@@ -125,7 +127,7 @@ def measured(project: Path) -> dict[str, tuple[Need, int, int]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ESTIMATES)
 def test_the_estimate_of_memory_is_near_what_a_stage_takes(
     measured: dict[str, tuple[Need, int, int]], stage: str
 ) -> None:
@@ -135,13 +137,13 @@ def test_the_estimate_of_memory_is_near_what_a_stage_takes(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ESTIMATES)
 def test_the_estimate_of_disk_is_enough_and_not_far_too_much(
     measured: dict[str, tuple[Need, int, int]], stage: str
 ) -> None:
     need, _, written = measured[stage]
     print(f"{stage}: {need.disk_bytes / 1e6:.1f} MB estimated, {written / 1e6:.1f} MB measured")
-    assert written <= need.disk_bytes <= 2 * written + preflight.MINIMUM_DISK
+    assert written <= need.disk_bytes <= 2 * written + MINIMUM_DISK
 
 
 @pytest.mark.slow
@@ -218,7 +220,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     os.chdir(folder)
     try:
         with pytest.MonkeyPatch.context() as patch:
-            for stage in STAGES:
+            for stage in ESTIMATES:
                 main_of(stage, patch)()
     finally:
         os.chdir(before)
@@ -245,7 +247,7 @@ def fingerprints(folder: Path) -> dict[str, tuple[int, int]]:
     return {str(file): (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ESTIMATES)
 @pytest.mark.parametrize("kind", ["memory", "disk"])
 def test_a_stage_that_needs_more_than_there_is_ends_before_it_begins(
     here: Path, monkeypatch: pytest.MonkeyPatch, stage: str, kind: str
@@ -301,15 +303,15 @@ def test_more_of_anything_needs_more(here: Path) -> None:
     ]:
         larger = replaced(params, section, **{key: 8 * getattr(getattr(params, section), key)})
         if stage == "tokenize":
-            few, many = (preflight.tokenize_need(10 * GB, which).memory_bytes for which in (params, larger))
+            few, many = (tokenize_need(10 * GB, which).memory_bytes for which in (params, larger))
         else:
             few, many = (need_of(stage, which, 1).memory_bytes for which in (params, larger))
         assert few < many, key
-    small_text, large_text = (preflight.tokenize_need(size, params) for size in (GB, 10 * GB))
+    small_text, large_text = (tokenize_need(size, params) for size in (GB, 10 * GB))
     assert small_text.memory_bytes == large_text.memory_bytes  # text is streamed
     assert 9 * small_text.disk_bytes < large_text.disk_bytes
-    assert preflight.tokenize_need(10 * GB, replaced(params, "tokenize", max_bytes=GB)) == small_text
-    assert preflight.tokenize_need(GB, replaced(params, "tokenize", max_bytes=10 * GB)) == small_text
+    assert tokenize_need(10 * GB, replaced(params, "tokenize", max_bytes=GB)) == small_text
+    assert tokenize_need(GB, replaced(params, "tokenize", max_bytes=10 * GB)) == small_text
 
 
 def replaced(params: Params, section: str, **values: Any) -> Params:
@@ -345,7 +347,7 @@ def test_shards_without_a_word_are_no_damage(tmp_path: Path, kept: tuple[int, ..
 
 
 def test_damaged_manifests_are_told_of(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "read_manifest", lambda *_: {"format": 1})
+    monkeypatch.setattr(preflight_text, "read_manifest", lambda *_: {"format": 1})
     with pytest.raises(ArtifactError, match=r"that stage encode reads are damaged: KeyError\('num_tokens'\)"):
         begin("encode", load_params())
 
@@ -354,7 +356,7 @@ def test_an_input_that_cannot_be_read_is_told_of(here: Path, monkeypatch: pytest
     def failing(folder: Path) -> int:
         raise OSError(errno.EIO, "Input/output error", str(folder))
 
-    monkeypatch.setattr(preflight, "_size_of", failing)
+    monkeypatch.setattr(preflight_models, "_size_of", failing)
     message = r"data/encode cannot be read: Input/output error\. .*run again: dvc repro train"
     with pytest.raises(ArtifactError, match=message):
         begin("train", load_params(), 1)
@@ -369,11 +371,11 @@ def test_a_seed_that_is_trained_is_claimed(here: Path, monkeypatch: pytest.Monke
 
 def test_filters_count() -> None:
     params = load_params(ROOT / "params.yaml")
-    plain = preflight.tokenize_need(10 * GB, params)
+    plain = tokenize_need(10 * GB, params)
     needs = []
     for changes in ({"min_chars": 1}, {"duplicates": "drop"}, {"near_duplicates": 0.8}):
         filters = dataclasses.replace(params.tokenize.filters, **changes)
-        needs.append(preflight.tokenize_need(10 * GB, replaced(params, "tokenize", filters=filters)))
+        needs.append(tokenize_need(10 * GB, replaced(params, "tokenize", filters=filters)))
     assert needs[0].memory_bytes == needs[2].memory_bytes > plain.memory_bytes
     assert plain.disk_bytes == needs[0].disk_bytes < needs[1].disk_bytes < needs[2].disk_bytes
 

@@ -16,12 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wordlab import preflight
+from wordlab import preflight, preflight_text
 from wordlab.config import Params, load_params
 from wordlab.errors import ArtifactError, WordlabError
 from wordlab.limits import cpu_quota, disk_bounds, gpu_bound, in_units, lines, memory_bounds
 from wordlab.machine import choose_device, cpu_model, installed_version, nvidia_gpu
-from wordlab.preflight import Need
+from wordlab.needs import DATA, Need
 from wordlab.preflight_peers import need_of_peer
 from wordlab.stage import available_cores
 
@@ -195,7 +195,7 @@ def _compiled() -> Iterator[Finding]:
 
 
 def _stages(params: Params) -> Iterator[Finding]:
-    for stage in preflight.STAGES:
+    for stage in preflight.ESTIMATES:
         yield _stage(stage, partial(_need, stage, params))
     for program in params.peers.programs:
         yield _stage(f"peers, {program}", partial(need_of_peer, program, params.seeds[0], params))
@@ -230,7 +230,7 @@ def _on_gpu(params: Params, root: Path) -> Iterator[Finding]:
         from wordlab.torch_engine.choice import plan_gpu
         from wordlab.training import TrainingData
 
-        data = TrainingData.open(preflight.DATA / "vocab", preflight.DATA / "encode")
+        data = TrainingData.open(DATA / "vocab", DATA / "encode")
         _, found = plan_gpu(params.run.device, data, params.model, params.train, params.cuda)
     except ArtifactError:
         yield Finding("stages", topic, "known once the stages before it have run", NOTE, "Run: dvc repro encode")
@@ -246,7 +246,7 @@ def _need(stage: str, params: Params) -> Need:
     except ArtifactError:
         if stage != "tokenize":
             raise
-        return preflight.tokenize_need(preflight.corpus_text_bytes(params), params)
+        return preflight_text.tokenize_need(preflight_text.corpus_text_bytes(params), params)
 
 
 def _same_bits(params: Params) -> Iterator[Finding]:

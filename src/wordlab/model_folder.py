@@ -72,6 +72,16 @@ def load_folder(folder: Path, mmap: bool, output_vectors: bool) -> dict[str, Any
     return {"words": words.column("word"), "word_ngram_rows": word_ngram_rows, **about, **mapped}
 
 
+def _recorded(wanted: type, section: object, key: str, folder: Path) -> Any:
+    """A section of the parameters that the manifest says the model was trained with. Raises ArtifactError."""
+    try:
+        return parse_section(wanted, section, key)
+    except ConfigError as error:
+        raise ArtifactError(
+            f"{folder}/manifest.json does not say how the model was trained ({error}). Run: dvc repro train"
+        ) from None
+
+
 def _word_ngram_rows(folder: Path, manifest: dict[str, Any], dim: int) -> NDArray[np.float32] | None:
     """Rows of the word n-grams' buckets of arch sent2vec, None without any. Always mapped: a sentence needs a few."""
     try:
@@ -81,12 +91,7 @@ def _word_ngram_rows(folder: Path, manifest: dict[str, Any], dim: int) -> NDArra
         return None
     if section is None:
         return None
-    try:
-        config = parse_section(Sent2vecConfig, section, "model.sent2vec")
-    except ConfigError as error:
-        raise ArtifactError(
-            f"{folder}/manifest.json does not say how the model was trained ({error}). Run: dvc repro train"
-        ) from None
+    config: Sent2vecConfig = _recorded(Sent2vecConfig, section, "model.sent2vec", folder)
     if config.word_ngrams == 1:
         return None
     return _map_array(folder / "word_ngram_rows.npy", "float32", (config.buckets, dim))
@@ -107,12 +112,7 @@ def _ngrams(folder: Path, manifest: dict[str, Any]) -> Ngrams | None:
         section = manifest["config"]["model"]["subwords"]
     except (KeyError, TypeError):
         return None
-    try:
-        config = parse_section(SubwordsConfig, section, "model.subwords")
-    except ConfigError as error:
-        raise ArtifactError(
-            f"{folder}/manifest.json does not say how the model was trained ({error}). Run: dvc repro train"
-        ) from None
+    config: SubwordsConfig = _recorded(SubwordsConfig, section, "model.subwords", folder)
     if config.units == "none":
         return None
     from wordlab.ngrams import Ngrams  # imports numba, which takes half a second

@@ -11,7 +11,7 @@ import math
 import pyarrow.compute as pc
 
 from wordlab.config import Params
-from wordlab.preflight import (
+from wordlab.needs import (
     DATA,
     FOLDED_WORD_BYTES,
     MB,

@@ -28,6 +28,7 @@ from wordlab.huffman import Paths
 from wordlab.kernels.cpu import CpuEngine
 from wordlab.kernels.memory import SEGMENT_TOKENS, longest_sentence, memory_bytes
 from wordlab.machine import require_disk, require_memory
+from wordlab.recorded_config import recorded_config
 from wordlab.sections.model import ModelConfig
 from wordlab.sections.train import TrainConfig
 from wordlab.shards import EncodedCorpus
@@ -250,18 +251,7 @@ def save_model(folder: Path, engine: Engine, data: TrainingData, params: Params,
         data.vocab.save(building / "words.arrow")
         content = {
             "seed": seed,
-            "config": {
-                "corpus": params.corpus,
-                "tokenize": {
-                    "tokenizer": params.tokenize.tokenizer,
-                    "lowercase": params.tokenize.lowercase,
-                    # of the normalizers this one alone changes a sentence: `wiki` changes nothing but dumps
-                    **({"normalizer": "korean"} if params.tokenize.normalizer == "korean" else {}),
-                },
-                "model": dataclasses.asdict(params.model),
-                "train": dataclasses.asdict(params.train),
-                "vocab": dataclasses.asdict(params.vocab),
-            },
+            "config": recorded_config(params, dataclasses.asdict(params.model), dataclasses.asdict(params.train)),
             "vocabulary": data.vocab.fingerprint,
             "encode": data.corpus.fingerprint,
             "engine": describe(engine),

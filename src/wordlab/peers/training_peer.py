@@ -24,6 +24,7 @@ from wordlab.peers.corpus_text import write_corpus_text
 from wordlab.peers.job import Job, Measured
 from wordlab.peers.programs import require_able, version_of
 from wordlab.peers.running import run_job
+from wordlab.recorded_config import recorded_config
 from wordlab.sections.model import ModelConfig
 from wordlab.shards import EncodedCorpus
 from wordlab.stage import say
@@ -125,24 +126,14 @@ def _keep_ngrams(building: Path, vocab: Vocab, model: ModelConfig) -> None:
 
 def _described(version: str, seed: int, params: Params, vocab: Vocab, corpus: EncodedCorpus) -> dict[str, Any]:
     """The model's manifest: as stage train writes it, with what the program was told and nothing that it was not."""
-    model = dataclasses.asdict(params.model)
     told = ("arch", "objective", "dim", "window", "window_edges", "negatives", "subwords")
-    arch = params.model.arch
+    model = {key: value for key, value in dataclasses.asdict(params.model).items() if key in told}
     rate = getattr(params.peers.lr, version.split()[0])
+    train = {"epochs": params.train.epochs, "lr": {params.model.arch: rate}}
+    program = {"name": version, "threads": params.peers.threads_each}
     return {
         "seed": seed,
-        "config": {
-            "corpus": params.corpus,
-            "tokenize": {
-                "tokenizer": params.tokenize.tokenizer,
-                "lowercase": params.tokenize.lowercase,
-                **({"normalizer": "korean"} if params.tokenize.normalizer == "korean" else {}),
-            },
-            "model": {key: model[key] for key in told},
-            "train": {"epochs": params.train.epochs, "lr": {arch: rate}},
-            "vocab": dataclasses.asdict(params.vocab),
-            "program": {"name": version, "threads": params.peers.threads_each},
-        },
+        "config": recorded_config(params, model, train) | {"program": program},
         "vocabulary": vocab.fingerprint,
         "encode": corpus.fingerprint,
         "engine": {"name": version},
