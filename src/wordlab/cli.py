@@ -1,12 +1,11 @@
-"""The `wordlab` command: use finished models from the shell.
+"""The `wordlab` command: use finished models, compare experiments, look at parameters and machine.
 
     wordlab neighbors france king          wordlab analogy man king woman
+    wordlab sentence "a text"              wordlab index
     wordlab export --format binary         wordlab info data/encode
-    wordlab results                        wordlab check
-    wordlab doctor                         wordlab index
-    wordlab compare main cbow              wordlab results --csv all.csv
-    wordlab study run FILE                 wordlab study show FILE
-    wordlab study fill FILE --project DIR
+    wordlab results                        wordlab results --csv all.csv
+    wordlab compare main cbow              wordlab study run FILE
+    wordlab check                          wordlab doctor
 
 Nothing heavy is imported before a command needs it, and models are memory-mapped, so an answer takes half a second.
 """
@@ -17,9 +16,11 @@ import argparse
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wordlab import __version__
 from wordlab.artifacts import MANIFEST, read_json, read_manifest
 from wordlab.config import load_params
 from wordlab.errors import ArtifactError, ConfigError, QueryError
@@ -119,13 +120,14 @@ def export(arguments: argparse.Namespace) -> None:
 
 def info(arguments: argparse.Namespace) -> None:
     """Print what a folder of the pipeline or a file of vectors holds; without a path, what every stage has left."""
+    from wordlab.info_command import described
+
     paths = [arguments.path] if arguments.path else [*STAGE_FOLDERS, *sorted(MODELS.glob("seed-*"))]
     found = [path for path in paths if arguments.path or (path / MANIFEST).exists()]
     if not found:
         raise ArtifactError(f"there is nothing in {STAGE_FOLDERS[0].parent.absolute()} yet. Run: dvc repro")
     for path in found:
-        for line in _describe_folder(path) if path.is_dir() else _describe_file(path):
-            print(line)
+        print("\n".join(described(path)))
 
 
 def results(arguments: argparse.Namespace) -> None:
@@ -228,50 +230,6 @@ def _print_scores(scores: list[tuple[str, float]]) -> None:
         print(f"  {score:6.3f}  {word}")
 
 
-def _describe_folder(folder: Path) -> list[str]:
-    """Lines about a stage's output folder: everything its manifest says, and its files."""
-    advice = "Name a folder that a stage wrote, such as data/train/seed-1."
-    contents = read_json(folder / MANIFEST, advice)
-    stage = contents.get("stage") if isinstance(contents, dict) else None
-    if not isinstance(stage, str):
-        raise ArtifactError(f"{folder / MANIFEST} names no stage. {advice}")
-    manifest = read_manifest(folder, stage)
-    lines = [f"{folder}: output of stage {stage}"]
-    if stage == "train":
-        model = _open(folder)
-        lines.append(f"  words: {len(model):,}")
-        lines.append(f"  dimensions: {model.dim}")
-    content = {key: value for key, value in manifest.items() if key not in ("files", "format", "stage")}
-    lines += [f"  {key}: {value}" for key, value in _flattened(content)]
-    for name, file in manifest["files"].items():
-        lines.append(f"  {name}: {in_units(file['size_bytes'])}, sha256 {file['sha256'][:12]}")
-    return lines
-
-
-def _flattened(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested keys joined by dots; lists of mappings by their length, long fingerprints by their start."""
-    rows: list[tuple[str, str]] = []
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            rows += _flattened(value, f"{prefix}{key}.")
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            rows.append((prefix + key, str(len(value))))
-        elif isinstance(value, int) and not isinstance(value, bool) and key != "seed":
-            rows.append((prefix + key, f"{value:,}"))
-        else:
-            text = str(value)
-            rows.append((prefix + key, text[:12] if re.fullmatch("[0-9a-f]{64}", text) else text))
-    return rows
-
-
-def _describe_file(path: Path) -> list[str]:
-    from wordlab.formats import registry
-
-    found, described = registry.describe(path)
-    lines = [f"{path}: {found.form}", f"  words: {described.num_words:,}", f"  dimensions: {described.dim}"]
-    return [*lines, *(f"  {name}: {text}" for name, text in described.more.items())]
-
-
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -283,19 +241,32 @@ _positive.__name__ = "count"  # argparse names the type in its message: invalid 
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="wordlab", description="Use the word vectors that the pipeline has trained.")
+    description = (
+        "Use what the pipeline has trained, compare experiments, and look at parameters and machine. "
+        "The pipeline itself is run by DVC: dvc repro."
+    )
+    parser = argparse.ArgumentParser(prog="wordlab", description=description)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, command: Any, help_text: str, takes_model: bool = True) -> argparse.ArgumentParser:
+    def add(name: str, command: Callable[[argparse.Namespace], None], help_text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=help_text, description=help_text)
         added.set_defaults(command=command)
-        if takes_model:
-            added.add_argument(
-                "--model", type=Path, help="model folder or file of vectors (default: the first seed's in data/train)"
-            )
         return added
 
+    _add_commands_for_models(add)
+    _add_commands_for_results(add)
+    _add_commands_for_projects(add)
+    return parser
+
+
+def _add_commands_for_models(add: Callable[..., argparse.ArgumentParser]) -> None:
+    def add_model(command: argparse.ArgumentParser) -> None:
+        told = "model folder or file of vectors (default: the first seed's in data/train)"
+        command.add_argument("--model", type=Path, help=told)
+
     command = add("neighbors", neighbors, "Nearest words by cosine.")
+    add_model(command)
     command.add_argument("words", nargs="+", metavar="WORD")
     command.add_argument("--count", type=_positive, default=10, help="words to list (default: 10)")
     command.add_argument(
@@ -303,31 +274,34 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     command = add("index", index, "Build an index for `neighbors --approximate`, in data/index.")
+    add_model(command)
     command.add_argument("--lists", type=_positive, default=0, help="groups of words (default: 2 √words)")
 
     command = add("sentence", sentence, "Nearest lines of a file, or nearest words, of a sentence.")
+    add_model(command)
     command.add_argument("texts", nargs="+", metavar="TEXT")
     command.add_argument("--among", type=Path, metavar="FILE", help="text, a sentence a line (default: words)")
     command.add_argument("--count", type=_positive, default=10, help="answers to list (default: 10)")
 
     command = add("analogy", analogy, "A is to B as C is to which words?")
+    add_model(command)
     for name in ("a", "b", "c"):
         command.add_argument(name, metavar=name.upper())
     command.add_argument("--count", type=_positive, default=10, help="answers to list (default: 10)")
     command.add_argument("--method", choices=("add", "mul"), default="add", help="3CosAdd (default) or 3CosMul")
 
     command = add("export", export, "Write the vectors in a format that other programs read (docs/formats.md).")
+    add_model(command)
     command.add_argument("--format", choices=FORMATS, default="text", help="default: text, which most programs read")
     command.add_argument("-o", "--output", type=Path, help="file (default: a name that carries the configuration)")
 
-    command = add("info", info, "What a model, a stage's folder or a file of vectors holds.", takes_model=False)
-    command.add_argument("path", type=Path, nargs="?", help="default: everything the pipeline has left in data/")
 
-    command = add("results", results, "The table of scores over all seeds.", takes_model=False)
+def _add_commands_for_results(add: Callable[..., argparse.ArgumentParser]) -> None:
+    command = add("results", results, "The table of scores over all seeds.")
     command.add_argument("--csv", metavar="FILE", help="write every model of all experiments (-: to stdout)")
     command.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="with --csv: only these")
 
-    command = add("compare", compare, "By how much experiments differ, and whether to believe it.", takes_model=False)
+    command = add("compare", compare, "By how much experiments differ, and whether to believe it.")
     command.add_argument(
         "experiments",
         nargs="+",
@@ -337,31 +311,30 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--all-pairs", action="store_true", help="compare every two, not each with the first")
     command.add_argument("--scores", metavar="NAME,NAME", help="only these: fewer need less correction")
     forms = command.add_mutually_exclusive_group()
-    for form in ("markdown", "json"):
-        forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, default="text")
+    for form, told in (("markdown", "print Markdown, for a page"), ("json", "print all that was computed as JSON")):
+        forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, default="text", help=told)
     command.add_argument("--plot", type=Path, metavar="FILE", help="also draw the differences: .svg or .png")
 
-    command = add("study", study, "Experiments that answer a question together (docs/studies.md).", takes_model=False)
+    command = add("study", study, "Experiments that answer a question together (docs/studies.md).")
     actions = command.add_subparsers(required=True, dest="action", metavar="ACTION")
     action = actions.add_parser("run", help="run the experiments that are missing, then write result file and page")
     action.add_argument("file", type=Path, metavar="FILE", help="the study, such as studies/architectures.yaml")
     action.add_argument("--dry-run", action="store_true", help="only list which are done and which are missing")
     action = actions.add_parser("show", help="print the results, and write page and figure from the result file")
-    action.add_argument("file", type=Path, metavar="FILE")
+    action.add_argument("file", type=Path, metavar="FILE", help="the study")
     action.add_argument("--plot", type=Path, metavar="FIGURE", help="also draw the figure here: .svg or .png")
     action = actions.add_parser("fill", help="add loss curves, neighbours and map to an older result file")
-    action.add_argument("file", type=Path, metavar="FILE")
+    action.add_argument("file", type=Path, metavar="FILE", help="the study")
     action.add_argument("--project", type=Path, default=Path(), metavar="FOLDER", help="where the study was run (here)")
 
-    add("check", check, "Whether params.yaml holds what it must, and no key that nothing reads.", takes_model=False)
-    command = add(
-        "doctor",
-        doctor,
-        "Whether this machine suffices for params.yaml and repeats its results.",
-        takes_model=False,
-    )
+
+def _add_commands_for_projects(add: Callable[..., argparse.ArgumentParser]) -> None:
+    command = add("info", info, "What a model, a stage's folder or a file of vectors holds.")
+    command.add_argument("path", type=Path, nargs="?", help="default: everything the pipeline has left in data/")
+
+    add("check", check, "Whether params.yaml holds what it must, and no key that nothing reads.")
+    command = add("doctor", doctor, "Whether this machine suffices for params.yaml and repeats its results.")
     command.add_argument("--json", action="store_true", help="for machines")
-    return parser
 
 
 if __name__ == "__main__":
