@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import itertools
 import os
 import shutil
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,16 +15,45 @@ from typing import Any
 
 from wordlab.sections.encode import EncodeConfig
 from wordlab.sections.tokenize import FiltersConfig, SentencePieceConfig, TokenizeConfig
+from wordlab.sections.vocab import PhrasesConfig, VocabConfig
 
 COPY_BYTES = 1 << 20
+TURNS = 5
+"""Of encode and copy, timed."""
 LONGEST_LINE = 4096
 WARM_UP_BYTES = 1 << 20
 
 
-def encode_alone(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Stage encode as a function, then a copy of its input's files that the disk holds, both after one run untimed.
+def repeat_tokens(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The token shards of spec["tokenize"] spec["copies"] times, in spec["out"]/tokenize, and a vocabulary of them.
 
-    Bytes are those of ids and offsets, read and written.
+    Its words are those of the corpus with spec["vocab"].
+    """
+    from wordlab.artifacts import read_manifest, write_manifest
+    from wordlab.counting import build_vocab
+
+    source, out, copies = Path(spec["tokenize"]), Path(spec["out"]), spec["copies"]
+    (out / "tokenize").mkdir()
+    content = read_manifest(source, "tokenize")
+    shards, files = content["shards"], content["files"]
+    known = {}
+    for number, index in itertools.product(range(copies), range(len(shards))):
+        for kind in ("dictionary", "tokens"):
+            name, copy = (f"{kind}-{i:05d}.arrow" for i in (index, number * len(shards) + index))
+            shutil.copyfile(source / name, out / "tokenize" / copy)
+            known[copy] = files[name]
+    sums = {key: copies * content[key] for key in ("num_tokens", "num_sentences")}
+    left = {key: value for key, value in content.items() if key not in ("format", "stage", "files")}
+    write_manifest(out / "tokenize", "tokenize", left | sums | {"shards": copies * shards}, known)
+    config = VocabConfig(**spec["vocab"] | {"phrases": PhrasesConfig(**spec["vocab"]["phrases"])})
+    config = dataclasses.replace(config, min_count=copies * config.min_count)
+    return {"num_words": build_vocab(out / "tokenize", config, out / "vocab", 1)["num_words"]}
+
+
+def encode_alone(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Stage encode as a function, and copies of its input's files that the disk holds, in turns, the first untimed.
+
+    Bytes are those of ids and offsets, read and written; seconds are medians.
     """
     from wordlab.encoding import encode_corpus
 
@@ -28,20 +61,29 @@ def encode_alone(spec: Mapping[str, Any]) -> dict[str, Any]:
     words, config = Path(spec["words"]), EncodeConfig(**spec["encode"])
     sources = sorted(tokens.glob("tokens-*.arrow"))
 
-    def encode(name: str) -> int:
-        encode_corpus(tokens, words, config, out / name)
+    def encode(folder: Path) -> int:
+        encode_corpus(tokens, words, config, folder / "encode")
         read = sum(path.stat().st_size for path in sources)
-        return read + sum(path.stat().st_size for path in (out / name).glob("ids-*.arrow"))
+        return read + sum(path.stat().st_size for path in (folder / "encode").glob("ids-*.arrow"))
 
-    def copy(name: str) -> int:
-        return 2 * sum(_copied(path, out / f"{name}-{path.name}") for path in sources)
+    def copy(folder: Path) -> int:
+        return 2 * sum(_copied(path, folder / path.name) for path in sources)
 
-    found: dict[str, Any] = {}
-    for part, work in (("encode", encode), ("copy", copy)):
-        work(f"{part}-warm-up")
-        size_bytes, wall, cpu = _timed(lambda work=work, part=part: work(part))  # type: ignore[misc]
-        found[part] = {"size_bytes": size_bytes, "wall_seconds": wall, "cpu_seconds": cpu}
-    return found
+    found: dict[str, list[tuple[int, float, float]]] = {"encode": [], "copy": []}
+    for turn in range(1 + TURNS):
+        for part, work in (("encode", encode), ("copy", copy)):
+            folder = out / f"{part}-{turn}"
+            folder.mkdir()
+            found[part].append(_timed(functools.partial(work, folder)))
+            shutil.rmtree(folder)
+    return {
+        part: {
+            "size_bytes": timed[0][0],
+            "wall_seconds": statistics.median(wall for _, wall, _ in timed[1:]),
+            "cpu_seconds": statistics.median(cpu for _, _, cpu in timed[1:]),
+        }
+        for part, timed in found.items()
+    }
 
 
 def _copied(source: Path, target: Path) -> int:
@@ -116,4 +158,9 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float, float]:
     return found, time.perf_counter() - started, time.process_time() - cpu_started
 
 
-WORK = {"encode_alone": encode_alone, "train_pieces": train_pieces, "encode_pieces": encode_pieces}
+WORK = {
+    "repeat_tokens": repeat_tokens,
+    "encode_alone": encode_alone,
+    "train_pieces": train_pieces,
+    "encode_pieces": encode_pieces,
+}

@@ -233,8 +233,13 @@ def test_throughput_holds_each_part_against_something(project: Path, monkeypatch
     assert len(result["targets"]) == 5 and len(result["rounds"]) == 2
     for found in result["rounds"]:
         rates = [rate for part in found.values() for rate in part.values()]
-        assert len(rates) == 8 and min(rates) > 0
-    assert sorted(path.name for path in (project / "bench-out").iterdir()) == ["pieces.model", "running-text.txt"]
+        assert len(rates) == 10 and min(rates) > 0
+    model, repeated, text = sorted((project / "bench-out").iterdir())
+    assert (model.name, text.name) == ("pieces.model", "running-text.txt")
+    assert (
+        read_json(repeated / "tokenize/manifest.json", "")["num_tokens"]
+        == throughput.TOKEN_COPIES * (read_json(project / "data/tokenize/manifest.json", "")["num_tokens"])
+    )
     assert all(readme.table(table, Path()) for table in result["tables"])
     monkeypatch.setattr(throughput, "available_cores", lambda: 1)
     run(monkeypatch, "throughput", "--rounds", "1")

@@ -1,8 +1,8 @@
 """Stage `encode`: local word ids -> ids of the vocabulary, one gather per shard, packed into large shards that map.
 
 The words of token shards are looked up by several workers; one thread gathers their ids into the shard that is being
-packed (wordlab.packing) and writes it. Each file it has written is recorded with the place in the tokens up to which
-it goes, so that a run that is killed goes on there (wordlab.parts).
+packed (wordlab.packing) and writes it. While the next one is packed, it is hashed and goes to the disk. Then it is
+recorded with the place in the tokens up to which it goes, so that a run that is killed goes on there (wordlab.parts).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,15 +21,15 @@ from numpy.typing import NDArray
 
 from wordlab.artifacts import fingerprint, sha256_file, write_manifest
 from wordlab.errors import ArtifactError
-from wordlab.hashed_file import write_hashed
-from wordlab.packing import Packer, TokenPart
+from wordlab.hashed_file import HashedFile, write_hashed
+from wordlab.packing import Packer, TokenPart, UnknownIdError
 from wordlab.parallel import Workers, map_tasks
-from wordlab.parts import Parts, identity_of, kept_parts, make_part
+from wordlab.parts import Parts, Record, identity_of, kept_parts, make_part
 from wordlab.phrases import PairTable, Phrases, no_phrases, pair_tables
 from wordlab.sections.encode import EncodeConfig
 from wordlab.shards import SENTENCES_SCHEMA, read_tokens_manifest
 from wordlab.stage import progress
-from wordlab.token_shards import LocalSentences, joined_sentences, map_shard
+from wordlab.token_shards import LocalSentences, joined_sentences, map_shard, map_unchecked, require_known
 from wordlab.vocab import Vocab, vocabulary_sources
 from wordlab.wordtable import WordTable
 
@@ -84,7 +85,7 @@ def encode_corpus(
             work = functools.partial(
                 look_up, tokenize_folder=tokenize_folder.absolute(), words_path=words_path, sha256=words_sha256
             )
-            shards, words = _write_shards(work, manifest, config, parts, workers)
+            shards, words = _write_shards(work, tokenize_folder, manifest, config, parts, workers)
             num_tokens = sum(shard["num_tokens"] for shard in shards)
             num_sentences = sum(shard["num_sentences"] for shard in shards)
             content = {
@@ -107,6 +108,7 @@ def encode_corpus(
 
 def _write_shards(
     work: Callable[[int], LocalSentences],
+    tokens: Path,
     manifest: dict[str, Any],
     config: EncodeConfig,
     parts: Parts,
@@ -114,7 +116,7 @@ def _write_shards(
 ) -> tuple[list[dict[str, int]], int]:
     """Write what is not written yet; the numbers of tokens and sentences of each file, and the tokens that were read.
 
-    work: `look_up` a token shard by its number.
+    work: `look_up` a token shard by its number.   tokens: their folder.
     Finished files are a beginning of all: they were written one after the other.
     """
     shards: list[dict[str, int]] = []
@@ -124,45 +126,89 @@ def _write_shards(
         place = Place(**report["next"])
     written = sum(shard["num_sentences"] for shard in shards) - place.sentences  # of the first shard here
     packer = Packer(config.shard_tokens, manifest["num_tokens"], manifest["num_sentences"])
-
-    def write() -> None:
-        known: dict[str, str] = {}
-        part = functools.partial(_write_shard, len(shards), *packer.content(), place, known)
-        report = parts.add(_part_name(len(shards)), make_part(parts.place, _part_name(len(shards)), part, known))
-        shards.append({key: report[key] for key in ("num_tokens", "num_sentences")})
-        packer.clear()
-
-    with progress(manifest["num_tokens"], "token", "encode", initial=place.num_tokens) as bar:
+    with (
+        ShardWriter(parts, shards) as writer,
+        progress(manifest["num_tokens"], "token", "encode", initial=place.num_tokens) as bar,
+    ):
         first = place.shard
         found = map_tasks(work, range(first, len(manifest["shards"])), workers, parts.place, frees_lock=True)
         sizes = [shard["num_tokens"] for shard in manifest["shards"][first:]]
-        for (ids, offsets, word_ids), num_tokens in zip(found, sizes, strict=True):
-            part = TokenPart(ids, offsets, word_ids, written)
-            while not packer.fill(part):
-                write()
+        for shard, num_tokens in zip(found, sizes, strict=True):
+            part = TokenPart(*shard, written)
+            while not _fill(packer, part, tokens, place.shard):
+                writer.write(*packer.content(), place)
+                packer.clear()
             written = 0
             place.shard += 1
             place.sentences += part.num_kept
-            place.words += len(ids)
+            place.words += len(part.ids)
             place.num_tokens += num_tokens
             bar.update(num_tokens)
         if packer.num_sentences:
-            write()
+            writer.write(*packer.content(), place)
     return shards, place.words
+
+
+def _fill(packer: Packer, part: TokenPart, tokens: Path, index: int) -> bool:
+    """`packer.fill`. Raises ArtifactError if the token shard is damaged."""
+    try:
+        return packer.fill(part)
+    except UnknownIdError:
+        require_known(tokens, index, (part.ids, part.offsets, part.word_ids))
+        raise
+
+
+class ShardWriter:
+    """Writes shards one after the other, each noted as a part once the disk has it, by a thread of its own."""
+
+    def __init__(self, parts: Parts, shards: list[dict[str, int]]) -> None:
+        """shards: numbers of tokens and sentences of the files that are there, to which others are added."""
+        self._parts, self._shards = parts, shards
+        self._thread = ThreadPoolExecutor(1)
+        self._part: Future[Record] | None = None
+
+    def write(self, ids: NDArray[np.int32], offsets: NDArray[np.int64], place: Place) -> None:
+        """Write a shard, whose arrays are free then, and begin to make it a part. place: what comes next, as it is."""
+        index = len(self._shards) + (self._part is not None)
+        lists = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(ids))
+        path = self._parts.place / f"ids-{index:05d}.arrow.tmp"
+        file = write_hashed(path, pa.record_batch([lists], schema=SENTENCES_SCHEMA))
+        report = {"num_tokens": len(ids), "num_sentences": len(offsets) - 1, "next": dataclasses.asdict(place)}
+        try:
+            self._wait()
+            known: dict[str, str] = {}
+            work = functools.partial(_finish_shard, file, known, report)
+            self._part = self._thread.submit(make_part, self._parts.place, _part_name(index), work, known)
+        except BaseException:
+            file.abandon()
+            raise
+
+    def _wait(self) -> None:
+        """Until the shard before is a part."""
+        if self._part is not None:
+            record, self._part = self._part.result(), None
+            report = self._parts.add(_part_name(len(self._shards)), record)
+            self._shards.append({key: report[key] for key in ("num_tokens", "num_sentences")})
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._thread:
+            if kind is None:
+                self._wait()
+
+
+def _finish_shard(file: HashedFile, known: dict[str, str], report: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The shard's file into the part's folder; `known` gets its SHA-256. Returns `report`."""
+    name = file.path.stem
+    known[name] = file.finish()
+    file.path.replace(folder / name)
+    return report
 
 
 def _part_name(index: int) -> str:
     return f"{index:05d}"
-
-
-def _write_shard(
-    index: int, ids: NDArray[np.int32], offsets: NDArray[np.int64], place: Place, known: dict[str, str], folder: Path
-) -> dict[str, Any]:
-    """As `write_sentences`, and `known` gets the file's SHA-256. place: what comes next."""
-    name = f"ids-{index:05d}.arrow"
-    lists = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(ids))
-    known[name] = write_hashed(folder / name, pa.record_batch([lists], schema=SENTENCES_SCHEMA))
-    return {"num_tokens": len(ids), "num_sentences": len(offsets) - 1, "next": dataclasses.asdict(place)}
 
 
 def _phrases_of(tokenize_folder: Path, manifest: dict[str, Any], words_path: Path) -> Phrases:
@@ -195,10 +241,10 @@ def load_lookup(words_path: Path, sha256: str) -> Lookup:
 def look_up(index: int, tokenize_folder: Path, words_path: Path, sha256: str) -> LocalSentences:
     """A token shard's ids and offsets, phrases joined if there are any, and by id that of the vocabulary, -1 for none.
 
-    Ids and offsets are the mapped file's where nothing was joined.
+    Ids and offsets are the mapped file's where nothing was joined; then the ids are not checked yet.
     """
     lookup = load_lookup(words_path, sha256)
-    shard = map_shard(tokenize_folder, index, lookup.table)
     if not lookup.passes:
-        return shard
+        return map_unchecked(tokenize_folder, index, lookup.table)
+    shard = map_shard(tokenize_folder, index, lookup.table)
     return *joined_sentences(shard, lookup.table, lookup.passes), lookup.vocabulary_ids

@@ -1,7 +1,8 @@
-"""Large Arrow files written, hashed and brought to the disk at the same time.
+"""Large Arrow files hashed while they are written, and brought to the disk while something else is done.
 
-A thread of its own hashes what is written; meanwhile the disk begins with it. Otherwise each would wait for the other:
-a file would be written to memory, then read again for its SHA-256, then sent to the disk.
+A file would be written to memory, then read again for its SHA-256, then sent to the disk, each waiting for the other.
+Here a thread hashes what is written so far, as it is in the file. So what was written may change at once, and who
+wrote it can go on while the thread comes to the end and the disk takes the file.
 """
 
 from __future__ import annotations
@@ -17,45 +18,62 @@ import pyarrow as pa
 
 from wordlab.shards import LONG_COLUMNS
 
-LARGE_BYTES = 1 << 20
-"""Pieces of this size are hashed by the thread, files of this size sent to the disk before they are whole elsewhere."""
+PIECE_BYTES = 1 << 20
+"""Written, and hashed, at a time: it is in the cache then when it is hashed."""
 
 
-def write_hashed(path: Path, batch: pa.RecordBatch) -> str:
-    """As `shards.write_batch`: the same bytes. Returns their SHA-256. The disk holds a large file afterwards."""
+def write_hashed(path: Path, batch: pa.RecordBatch) -> HashedFile:
+    """As `shards.write_batch`: the same bytes. What is left is to `finish` the file, or to abandon it."""
     with contextlib.ExitStack() as stack:
-        file = HashedFile(path, stack)
+        file = HashedFile(path)
+        stack.callback(file.abandon)
         with pa.PythonFile(file, "w") as sink, pa.ipc.new_file(sink, batch.schema, options=LONG_COLUMNS) as writer:
             writer.write_batch(batch)
-        return file.finish()
+        stack.pop_all()
+    return file
 
 
 class HashedFile:
-    """A file open for writing, as Arrow wants one. Closed, and its thread ended, with the stack it is given."""
+    """A file open for writing, as Arrow wants one."""
 
-    def __init__(self, path: Path, stack: contextlib.ExitStack) -> None:
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.closed = False
-        self._file = stack.enter_context(path.open("wb", buffering=0))
+        self._file = path.open("w+b", buffering=0)
         self._digest = hashlib.sha256()
-        self._stack = stack
-        self._hasher: ThreadPoolExecutor | None = None
-        self._pending: list[Future[None]] = []
+        self._hasher = ThreadPoolExecutor(1)
+        self._hashed: list[Future[None]] = []
+        self._written = self._begun = 0
+        """Bytes in the file, and those of them that the thread has been given."""
 
     def write(self, data: Any) -> int:
-        """Write all of `data`, any bytes, which must not change before `finish`."""
+        """Write all of `data`, any bytes."""
         view = memoryview(data).cast("B")
-        if self._hasher is None and len(view) < LARGE_BYTES:
-            self._digest.update(view)
-        else:
-            self._hasher = self._hasher or self._stack.enter_context(ThreadPoolExecutor(1))
-            self._pending.append(self._hasher.submit(self._digest.update, view))
-        written = 0
-        while written < len(view):
-            written += self._file.write(view[written:])
-        return written
+        for start in range(0, len(view), PIECE_BYTES):
+            piece = view[start : start + PIECE_BYTES]
+            while len(piece):
+                written = self._file.write(piece)
+                piece = piece[written:]
+                self._written += written
+            if self._written - self._begun >= PIECE_BYTES:
+                self._begin()
+        return len(view)
+
+    def _begin(self) -> None:
+        """Have the thread hash what was written since."""
+        self._hashed.append(self._hasher.submit(self._hash, self._begun, self._written))
+        self._begun = self._written
+
+    def _hash(self, start: int, stop: int) -> None:
+        while start < stop:
+            data = os.pread(self._file.fileno(), min(PIECE_BYTES, stop - start), start)
+            if not data:
+                raise OSError(f"{self.path} ends at {start} bytes, but {stop} were written")
+            self._digest.update(data)
+            start += len(data)
 
     def tell(self) -> int:
-        return self._file.tell()
+        return self._written
 
     def flush(self) -> None:
         """Nothing waits in a buffer."""
@@ -65,9 +83,18 @@ class HashedFile:
         self.closed = True
 
     def finish(self) -> str:
-        """Wait for the hash, and for the disk if the file is large; the SHA-256."""
-        if self._file.tell() >= LARGE_BYTES:
-            os.fsync(self._file.fileno())
-        for hashed in self._pending:
-            hashed.result()
+        """Wait for the hash, and for the disk if the file is large, and close it; the SHA-256."""
+        try:
+            self._begin()
+            if self._written >= PIECE_BYTES:
+                os.fsync(self._file.fileno())
+            for hashed in self._hashed:
+                hashed.result()
+        finally:
+            self.abandon()
         return self._digest.hexdigest()
+
+    def abandon(self) -> None:
+        """Close the file as it is."""
+        self._hasher.shutdown(cancel_futures=True)
+        self._file.close()

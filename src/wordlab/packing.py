@@ -17,7 +17,7 @@ _ROOM = 1 << 24
 """Tokens that arrays are made for at once, if so many are to come. What is not used takes no memory."""
 _SENTENCE_ROOM = 1 << 20
 """Beyond the end of a full shard: the sentence that does not fit in any more is gathered there first."""
-_DONE, _FULL, _NO_ROOM = 0, 1, 2
+_DONE, _FULL, _NO_ROOM, _UNKNOWN = 0, 1, 2, 3
 
 
 @dataclass
@@ -28,12 +28,16 @@ class TokenPart:
     offsets: NDArray[np.int64]
     """Sentence i is ids[offsets[i] : offsets[i + 1]]."""
     word_ids: NDArray[np.int32]
-    """By id that of the vocabulary, -1 where the token is left out. Every id has its place here, which is trusted."""
+    """By id that of the vocabulary, -1 where the token is left out."""
     num_written: int = 0
     """Of the sentences that are kept, those at the beginning that were packed before."""
     next_sentence: int = 0
     num_kept: int = 0
     """Sentences so far that have a token left, with those packed before."""
+
+
+class UnknownIdError(ValueError):
+    """An id of a part that has no place in its `word_ids`."""
 
 
 class Packer:
@@ -53,7 +57,8 @@ class Packer:
     def fill(self, part: TokenPart) -> bool:
         """Take the part's sentences, those left empty aside; whether all that are left found their place.
 
-        Where not, the shard is full: then it is to be written, and cleared.
+        Where not, the shard is full: then it is to be written, and cleared. Raises
+        UnknownIdError; what is there then is worthless.
         """
         while True:
             state, part.next_sentence, part.num_kept, self.num_sentences = _gather(
@@ -68,6 +73,8 @@ class Packer:
                 self.num_sentences,
                 self.shard_tokens,
             )
+            if state == _UNKNOWN:
+                raise UnknownIdError
             if state != _NO_ROOM:
                 return bool(state == _DONE)
             next_length = int(np.diff(part.offsets[part.next_sentence : part.next_sentence + 2])[0])
@@ -92,6 +99,7 @@ def _gather(
 
     Returns why it ended, the number of the sentence it ended before, and the new num_kept and num_sentences.
     """
+    num_words = np.uint32(len(word_ids))
     num_tokens = kept_offsets[num_sentences]
     while sentence < len(offsets) - 1:
         start, stop = offsets[sentence], offsets[sentence + 1]
@@ -99,7 +107,10 @@ def _gather(
             return _NO_ROOM, sentence, num_kept, num_sentences
         end = np.uint64(num_tokens)  # numba looks whether a signed index is negative, which takes a third of the time
         for i in range(np.uint64(start), np.uint64(stop)):
-            word = word_ids[np.uint32(ids[i])]
+            local_id = np.uint32(ids[i])  # one below 0 is a large one
+            if local_id >= num_words:
+                return _UNKNOWN, sentence, num_kept, num_sentences
+            word = word_ids[local_id]
             kept_ids[end] = word  # the next one overwrites it if the word is left out
             end += np.uint64(word >= 0)
         kept_until = np.int64(end)

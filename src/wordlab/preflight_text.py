@@ -44,6 +44,8 @@ STORE_BYTES = 70 * MB
 """The packages for S3 and two pieces of a file, in each process that reads a corpus in a store."""
 SELECTED_WORD_BYTES = 125
 """A word of the vocabulary while it is selected: rows of dictionaries, filtered, joined and sorted; sampling tables."""
+ENCODE_BYTES = 115 * MB
+"""As `PROCESS_BYTES`, with the few compiled functions that encode needs."""
 ENCODE_WORD_BYTES = 100
 """A word of the vocabulary in Arrow and in a hash table."""
 PHRASE_BYTES = 150
@@ -170,15 +172,15 @@ def encode(params: Params, _: int | None) -> Need:
     manifest = read_manifest(DATA / "tokenize", "tokenize")
     num_tokens, num_sentences = manifest["num_tokens"], manifest["num_sentences"]
     largest = max((4 * shard["num_tokens"] + 8 * shard["num_sentences"] for shard in manifest["shards"]), default=0)
+    distinct = max((shard["num_words"] for shard in manifest["shards"]), default=0)
     words, word_bytes = vocabulary()
     written = 4 * num_tokens + 8 * num_sentences
-    part = min(1.0, params.encode.shard_tokens / max(1, num_tokens))
-    # A shard is collected in parts and then joined; the one being translated is there as well.
-    memory = PROCESS_BYTES + int(2 * part * written) + 2 * largest
-    if workers_here(params) > 1:  # shards that others have translated, and wait
-        memory += min(workers_here(params), len(manifest["shards"])) * largest
-    memory += words * (ENCODE_WORD_BYTES + 3 * word_bytes)
-    if params.vocab.phrases.thresholds:  # a shard in ids of its own, and the phrases with their words in a table
-        memory += largest + 5 * (DATA / "vocab" / "phrases.arrow").stat().st_size
+    memory = ENCODE_BYTES + int(min(1.0, params.encode.shard_tokens / max(1, num_tokens)) * written)
+    ahead = min(workers_here(params) + 1, len(manifest["shards"]))  # that are translated, and wait
+    memory += words * (ENCODE_WORD_BYTES + 3 * word_bytes) + ahead * 4 * distinct
+    if params.vocab.phrases.thresholds or params.run.executor == "dask":  # shards that are not the mapped files
+        memory += (ahead + 1) * largest
+    if params.vocab.phrases.thresholds:  # with their words in a table
+        memory += 5 * (DATA / "vocab" / "phrases.arrow").stat().st_size
     lower = "a smaller encode.shard_tokens, a smaller tokenize.shard_bytes, or a higher vocab.min_count"
     return Need("encode", memory, written, written + MINIMUM_DISK, DATA / "encode", lower)

@@ -22,16 +22,29 @@ def map_shard(folder: Path, index: int, table: WordTable) -> LocalSentences:
     Changes nothing in the table, so that several threads can share it. Raises ArtifactError if a file is missing or
     damaged; local ids are checked, since compiled code would read beyond the dictionary.
     """
+    shard = map_unchecked(folder, index, table)
+    require_known(folder, index, shard)
+    return shard
+
+
+def map_unchecked(folder: Path, index: int, table: WordTable) -> LocalSentences:
+    """The same for who checks the local ids while it uses them."""
     dictionary = map_batch(folder / f"dictionary-{index:05d}.arrow", DICTIONARY_SCHEMA, "tokenize")
-    word_ids = table.find(dictionary.column(0))
-    path = folder / f"tokens-{index:05d}.arrow"
-    ids, offsets = map_sentences(path, "tokenize")
+    return *map_sentences(_tokens_path(folder, index), "tokenize"), table.find(dictionary.column(0))
+
+
+def require_known(folder: Path, index: int, shard: LocalSentences) -> None:
+    """Raises ArtifactError if local ids go beyond the shard's dictionary."""
+    ids, _, word_ids = shard
     if len(ids) and ids.view(np.uint32).max() >= len(word_ids):  # one below 0 is a large one
         raise ArtifactError(
-            f"{path} is damaged: it holds word numbers from {ids.min()} to {ids.max()}, but its dictionary has "
-            f"{len(word_ids)} words. Run: dvc repro tokenize"
+            f"{_tokens_path(folder, index)} is damaged: it holds word numbers from {ids.min()} to {ids.max()}, "
+            f"but its dictionary has {len(word_ids)} words. Run: dvc repro tokenize"
         )
-    return ids, offsets, word_ids
+
+
+def _tokens_path(folder: Path, index: int) -> Path:
+    return folder / f"tokens-{index:05d}.arrow"
 
 
 def joined_sentences(
