@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from wordlab.artifacts import output_folder, write_manifest
-from wordlab.catalog import Row, find_row, load_catalog
+from wordlab.catalog import Row, load_catalog
 from wordlab.config import load_params
-from wordlab.dumps import DumpFetcher, find_dump
+from wordlab.dumps import Dump, DumpFetcher
 from wordlab.fetch import Fetcher, NoLocationWorkedError
 from wordlab.locations import MIRROR_VARIABLE
-from wordlab.own_corpus import OwnCorpus, describe_own, find_own, mark_source, show_source
+from wordlab.named_inputs import find_corpus, find_sets
+from wordlab.own_corpus import OwnCorpus, describe_own, mark_source, show_source
 from wordlab.preflight import begin
 from wordlab.rawtext import DOWNLOAD
+from wordlab.remote_corpus import RemoteCorpus
 from wordlab.sections.download import CorpusFormatConfig
 from wordlab.stage import run_stage, say
 
@@ -21,24 +23,19 @@ def main() -> None:
     params = load_params()
     begin("download", params)
     catalog = load_catalog()
-    dump = None if params.corpus in catalog else find_dump(params.corpus)
-    own = None if dump or params.corpus in catalog else find_own(params.corpus, catalog)
-    listed = {
-        find_row(catalog, name, "evaluation", f"download.evaluation_sets.{position}"): None
-        for position, name in enumerate(dict.fromkeys(params.download.evaluation_sets))
-    }
-    needed = [catalog[row.needs] for row in listed if row.needs]
-    sets = list(listed | dict.fromkeys(needed))
+    named = find_corpus(params.corpus, catalog)
+    sets = find_sets(params.download.evaluation_sets, catalog)
     fetcher = Fetcher()
     with output_folder(DOWNLOAD) as folder:
         (folder / "corpus").mkdir()
-        if dump:
-            fetched = DumpFetcher().fetch(dump)
+        own: OwnCorpus | RemoteCorpus | None = None
+        if isinstance(named, Row):
+            corpus = fetch_corpus(fetcher, named, folder / "corpus")
+        elif isinstance(named, Dump):
+            fetched = DumpFetcher().fetch(named)
             corpus, own = fetched.describe(), OwnCorpus(fetched.path, "")
-        elif own:
-            corpus = describe_own(own, params.download.corpus_format)
         else:
-            corpus = fetch_corpus(fetcher, find_row(catalog, params.corpus, "corpus", "corpus"), folder / "corpus")
+            corpus, own = describe_own(named, params.download.corpus_format), named
         write_manifest(folder / "corpus", "download", {"corpus": corpus})
         evaluation = {row.name: fetch_evaluation_set(fetcher, row, folder) for row in sets}
         if any("absent" in found for found in evaluation.values()):

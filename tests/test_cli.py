@@ -60,6 +60,20 @@ def test_check_says_that_params_are_fine(project: Path, capsys: pytest.CaptureFi
         ("  threads: 0", "  treads: 0", "unknown key run.treads. Did you mean run.threads?"),
         ("run:", "stray: 1\nrun:", "unknown key stray. "),
         ("  epochs: 5", "  epochs: five", "train.epochs is 'five', but must be a whole number."),
+        ("corpus: enwik8", "corpus: enwik9", "corpus is 'enwik9', which is neither a row of the catalog nor a file"),
+        ("corpus: enwik8", "corpus: men", "corpus is 'men', which the catalog has as evaluation, not as corpus."),
+        (
+            "    - men",
+            "    - menn",
+            "download.evaluation_sets.5 is 'menn', which is no row of the catalog. Did",
+        ),
+        (
+            "  arch: skipgram",
+            "  arch: Skip-gram",
+            "model.arch is 'Skip-gram', but must be one of skipgram, cbow, sent2vec",
+        ),
+        ("  device: auto", "  device: gpu", "run.device is 'gpu', but must be one of auto, cpu, cuda.\n"),
+        ("seeds: [1, 2, 3]", "seeds: 3", "seeds is 3, but must be a list, in square brackets."),
     ],
 )
 def test_check_names_what_no_stage_may_notice(

@@ -125,3 +125,13 @@ def test_padding_is_no_word_to_predict(tmp_path: Path, objective: str) -> None:
     with pytest.raises(ConfigError, match=r"model\.window_edges is 'pad', but must be cut or drop with arch skipgram"):
         loaded(tmp_path, text)
     assert loaded(tmp_path, text.replace("arch: skipgram", "arch: cbow")).model.window_edges == "pad"
+
+
+@pytest.mark.parametrize("tokenizer", ["sentencepiece", "kiwi"])
+def test_words_that_are_asked_about_must_have_been_counted(tmp_path: Path, tokenizer: str) -> None:
+    text = with_value("tokenizer", tokenizer).replace("words: vocabulary", "words: corpus")
+    told = rf"tokenize\.count_words is False, but must be true with tokenize\.tokenizer={tokenizer} and evaluate"
+    with pytest.raises(ConfigError, match=told):
+        loaded(tmp_path, text)
+    assert loaded(tmp_path, text.replace("count_words: false", "count_words: true")).evaluate.words == "corpus"
+    loaded(tmp_path, text.replace(f"tokenizer: {tokenizer} ", "tokenizer: words "))

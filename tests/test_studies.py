@@ -129,7 +129,7 @@ def test_an_experiments_name_follows_from_its_parameters_and_from_nothing_else(p
     [
         ({}, "base", "studies/toy.yaml: base is missing. Add it, or restore the file: git checkout studies/toy.yaml"),
         ({"sed": [1]}, "seeds", "studies/toy.yaml: unknown key sed. Did you mean seeds?"),
-        ({"seeds": "1"}, "", "studies/toy.yaml: seeds is '1', but must be a list."),
+        ({"seeds": "1"}, "", "studies/toy.yaml: seeds is '1', but must be a list, in square brackets."),
         ({"seeds": [1, 1]}, "", "studies/toy.yaml: arm ns-window2: seeds is [1, 1], but must be different from one"),
         ({"base": "ns-window3"}, "", "base is 'ns-window3', which is no arm. Did you mean ns-window5?"),
         ({"scores": []}, "", "studies/toy.yaml: scores is [], but must be a list of one score or more."),

@@ -163,8 +163,18 @@ def study(arguments: argparse.Namespace) -> None:
 
 
 def check(_: argparse.Namespace) -> None:
-    """Check params.yaml as every stage does, which DVC does not where no stage has to run."""
-    load_params()
+    """Check params.yaml as every stage does, which DVC does not where no stage has to run, and what it names."""
+    from wordlab.catalog import load_catalog
+    from wordlab.named_inputs import find_corpus, find_sets
+
+    params, catalog = load_params(), load_catalog()
+    find_corpus(params.corpus, catalog)
+    find_sets(params.download.evaluation_sets, catalog)
+    if params.peers.programs:
+        from wordlab.peers.training_peer import require_possible
+
+        for program in params.peers.programs:
+            require_possible(program, params)
     print("params.yaml is fine")
 
 
@@ -332,7 +342,11 @@ def _add_commands_for_projects(add: Callable[..., argparse.ArgumentParser]) -> N
     command = add("info", info, "What a model, a stage's folder or a file of vectors holds.")
     command.add_argument("path", type=Path, nargs="?", help="default: everything the pipeline has left in data/")
 
-    add("check", check, "Whether params.yaml holds what it must, and no key that nothing reads.")
+    add(
+        "check",
+        check,
+        "Whether params.yaml holds what it must, nothing that nobody reads, and names what there is.",
+    )
     command = add("doctor", doctor, "Whether this machine suffices for params.yaml and repeats its results.")
     command.add_argument("--json", action="store_true", help="for machines")
 

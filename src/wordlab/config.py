@@ -51,6 +51,9 @@ class Params:
         path = self.model.objective != "hs" or self.evaluate.vectors == "input"
         wanted = "input with model.objective=hs, which has no output vectors of words"
         require(path, "evaluate.vectors", self.evaluate.vectors, wanted)
+        counted = self.tokenize.count_words or self.tokenize.tokenizer not in ("sentencepiece", "kiwi")
+        wanted = f"true with tokenize.tokenizer={self.tokenize.tokenizer} and evaluate.words=corpus"
+        require(counted or self.evaluate.words != "corpus", "tokenize.count_words", False, wanted)
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:

@@ -78,5 +78,13 @@ class UnknownWordError(QueryError, KeyError):
 
 def suggestion(found: str, known: list[str], prefix: str = "") -> str:
     """The end of a message about an unknown name: the nearest known one, or all of them. prefix: before the nearest."""
-    close = difflib.get_close_matches(found, known, n=1)
-    return f" Did you mean {prefix}{close[0]}?" if close else f" Known here: {', '.join(known)}."
+    return nearest(found, known, prefix) or f" Known here: {', '.join(known)}."
+
+
+def nearest(found: str, known: list[str], prefix: str = "", likeness: float = 0.6) -> str:
+    """The nearest known name as the end of a message, if one is near, in whatever case; likeness: of 1, from there on.
+
+    For messages that have named all that is known; for others there is `suggestion`.
+    """
+    close = [near for text in (found, found.lower()) for near in difflib.get_close_matches(text, known, 1, likeness)]
+    return f" Did you mean {prefix}{close[0]}?" if close else ""

@@ -13,7 +13,7 @@ import typing
 from collections.abc import Callable
 from typing import Any, Literal
 
-from wordlab.errors import ConfigError, suggestion
+from wordlab.errors import ConfigError, nearest, suggestion
 from wordlab.yaml_file import is_text, shown
 
 PARAMS = "params.yaml"
@@ -51,12 +51,12 @@ def _parse(wanted: Any, value: object, key: str, where: str) -> Any:
     if origin is Literal:
         choices = typing.get_args(wanted)
         if value not in choices or isinstance(value, bool):
-            hint = suggestion(shown(value).strip("'"), list(choices))
+            hint = nearest(shown(value).strip("'"), list(choices), likeness=0.7)  # `gpu` is no slip for `cpu`
             raise ConfigError(f"{where}: {key} is {shown(value)}, but must be one of {', '.join(choices)}.{hint}")
         return value
     if origin is tuple:
         if not isinstance(value, list):
-            raise ConfigError(f"{where}: {key} is {shown(value)}, but must be a list.")
+            raise ConfigError(f"{where}: {key} is {shown(value)}, but must be a list, in square brackets.")
         (element, _) = typing.get_args(wanted)
         return tuple(_parse(element, item, f"{key}.{i}", where) for i, item in enumerate(value))
     if origin is dict:
