@@ -1,7 +1,7 @@
 """Measure the CUDA engine. One command for a bare machine: see benchmarks/gpu.sh and docs/cuda.md.
 
     benchmarks/gpu.sh first                  check, speed, quality, profile: under ten minutes
-    benchmarks/gpu.sh second                 determinism, disk, textbook, study: under ten minutes
+    benchmarks/gpu.sh second                 determinism, disk, textbook, tune, study: under ten minutes
     benchmarks/gpu.sh check speed            parts by name
     benchmarks/gpu.sh --device cpu --tiny all
 
@@ -15,6 +15,7 @@ import argparse
 import importlib.metadata
 import importlib.util
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -25,16 +26,21 @@ from typing import Any
 
 import torch
 
+from benchmarks.gpu_bench import Bench
 from benchmarks.gpu_data import Bundle
-from benchmarks.gpu_parts import PARTS, Bench, speed_line
+from benchmarks.gpu_parts import PARTS
+from benchmarks.gpu_speed import speed_line
+from benchmarks.gpu_tables import tables
 from wordlab.errors import WordlabError
-from wordlab.torch_engine.gpu import Gpu, choose_kernels, find_gpu
+from wordlab.torch_engine.gpu import TRITON_CAPABILITY, Gpu, find_gpu
+from wordlab.torch_engine.runners import Runner
 
 GROUPS = {
     "first": ["check", "speed", "quality", "profile"],
-    "second": ["determinism", "disk", "textbook", "study"],
+    "second": ["determinism", "disk", "textbook", "tune", "study"],
     "all": list(PARTS),
 }
+NEED_A_GPU = ("profile", "tune")
 STARTING_SECONDS = 12
 """What a part's process may take to import torch and set the GPU up."""
 
@@ -60,10 +66,11 @@ def main() -> None:
 def run(chosen: argparse.Namespace) -> None:
     """Each part in a process of its own, so that one that fails or hangs takes no other with it."""
     begun = time.monotonic()
-    facts, _ = machine(chosen.device)
-    Bundle.open(chosen.bundle)
+    bundle = Bundle.open(chosen.bundle)
+    facts = machine(chosen.device, bundle)
+    print(", ".join(f"{name} {value}" for name, value in facts.items()))
     names = list(dict.fromkeys(name for part in chosen.parts for name in GROUPS.get(part, [part])))
-    names = [name for name in names if not (name == "profile" and chosen.device == "cpu")]
+    names = [name for name in names if not (name in NEED_A_GPU and chosen.device == "cpu")]
     results = read(chosen.earlier or chosen.result)
     for name in ("left_out", "failed", *names):
         results.pop(name, None)
@@ -99,13 +106,16 @@ def run(chosen: argparse.Namespace) -> None:
             chosen.result,
             {**read(chosen.result), "part_seconds": {**taken, name: round(time.monotonic() - started, 1)}},
         )
-    print_table(read(chosen.result))
+    results = read(chosen.result)
+    write(chosen.result, {**results, "tables": tables(results)})
+    print_table(results)
 
 
 def run_part(chosen: argparse.Namespace) -> None:
     """One part, in this process; results are added to the result file."""
     results = read(chosen.result)
-    kernels = working(machine(chosen.device, quiet=True)[1], results)
+    kernels = working(kernels_to_try(chosen.device), results)
+    Runner.captures = all(entry.get("graph", True) for entry in results.get("check", []))
     part, _ = PARTS[chosen.parts[0]]
     with tempfile.TemporaryDirectory(dir=chosen.scratch) as scratch:
         until = time.monotonic() + chosen.seconds
@@ -123,12 +133,24 @@ def run_part(chosen: argparse.Namespace) -> None:
         bench.save()
 
 
+def kernels_to_try(device: str) -> tuple[str, ...]:
+    """All that may run on the device, the best first: what does not is noted where it fails."""
+    if device == "cpu" or version("triton") is None:
+        return ("torch",)
+    gpu = find_gpu()
+    if not isinstance(gpu, Gpu):
+        raise WordlabError(f"no GPU to measure. {gpu}. Or try the program itself: --device cpu --tiny")
+    return ("triton", "torch") if gpu.capability >= TRITON_CAPABILITY else ("torch",)
+
+
 def working(kernels: tuple[str, ...], results: dict[str, Any]) -> tuple[str, ...]:
-    """Those of the kernels whose deterministic float32 steps of negative sampling, which the other parts measure, were
-    found right, where `check` has run."""
-    noise = [entry for entry in results.get("check", []) if (entry["objective"], entry["units"]) == ("ns", "none")]
-    checked = [entry for entry in noise if entry["deterministic"] and entry["products"] == "float32"]
-    wrong = {entry["kernels"] for entry in checked if not entry["fine"]}
+    """Those of the kernels whose steps in what the other parts measure were found right, where `check` has run."""
+    measured = {"objective": "ns", "units": "none", "edges": "cut", "deterministic": True, "products": "float32"}
+    wrong = {
+        entry["kernels"]
+        for entry in results.get("check", [])
+        if not entry["fine"] and all(entry[name] == value for name, value in measured.items())
+    }
     return tuple(kernel for kernel in kernels if kernel not in wrong) or kernels
 
 
@@ -149,34 +171,43 @@ def note(path: Path, key: str, what: str) -> None:
     write(path, {**results, key: [*results.get(key, []), what]})
 
 
-def machine(device: str, quiet: bool = False) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """What is measured on, for the result file; and the kernels that run there, the best first."""
+def machine(device: str, bundle: Bundle) -> dict[str, Any]:
+    """What is measured on, for the result file. Raises WordlabError where there is no GPU."""
     facts: dict[str, Any] = {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "triton": version("triton"),
         "numba": version("numba"),
         "commit": commit(),
+        "bundle": bundle.content.get("git"),
         "date": time.strftime("%Y-%m-%d"),
         "device": device,
+        "cores": len(os.sched_getaffinity(0)),
     }
-    kernels: tuple[str, ...] = ("torch",)
     if device == "cuda":
         gpu = find_gpu()
         if not isinstance(gpu, Gpu):
             raise WordlabError(f"no GPU to measure. {gpu}. Or try the program itself: --device cpu --tiny")
-        best, reason = choose_kernels(gpu, 128, 42, "skipgram", "ns", "none")
-        kernels = ("triton", "torch") if best == "triton" else ("torch",)
         facts |= {
             "gpu": gpu.name,
             "capability": gpu.capability,
             "gpu_bytes": gpu.total_bytes,
+            "free_bytes": gpu.free_bytes,
+            "multiprocessors": multiprocessors(),
             "cuda": torch.version.cuda,
+            "driver": driver(),
         }
-        facts |= {"free_bytes": gpu.free_bytes, "kernels": reason, "multiprocessors": multiprocessors()}
-    if not quiet:
-        print(", ".join(f"{name} {value}" for name, value in facts.items()))
-    return facts, kernels
+    return facts
+
+
+def driver() -> str | None:
+    """The driver's version."""
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.split("\n")[0].strip() or None if done.returncode == 0 else None
 
 
 def multiprocessors() -> int:

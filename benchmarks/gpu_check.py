@@ -1,7 +1,7 @@
 """Is what the GPU computes right? Every method against kernels/reference.py, on a machine that may have no numba.
 
 reference.py takes its random choices from wordlab.sampling, whose functions are compiled by numba. They are plain
-Python too: without numba they run uncompiled here, a few thousand draws.
+Python too: without numba they run uncompiled here, a few thousand draws. gpu_groups.py runs this in several processes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import importlib.util
 import sys
 import traceback
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -22,15 +22,21 @@ from benchmarks.gpu_data import Tables
 from wordlab.sections.model import ModelConfig, Sent2vecConfig, SubwordsConfig
 from wordlab.sections.train import BlockNegatives, Damping, LearningRates, TrainConfig
 from wordlab.torch_engine.engine import TorchEngine
+from wordlab.torch_engine.gpu import failures
+from wordlab.torch_engine.runners import Runner
+from wordlab.torch_engine.self_test import LARGEST_ERROR
 
 Method = tuple[str, str, str, str, str, int]
 """Objective, subwords' units, arch, gradient, edges, dim."""
 Variant = tuple[str, bool, str]
 """Kernels, deterministic, products."""
+METHODS: tuple[Method, ...] = (
+    ("ns", "none", "skipgram", "exact", "cut", 128),
+    ("ns", "none", "cbow", "word2vec", "cut", 128),
+)
+"""Those that the speed is measured of."""
 EDGES = ("cut", "drop", "pad")
 WORDS, GRAMS, TOKENS = 150, 60, 700
-LARGEST_ERROR = {"float32": 1e-5, "tf32x3": 1e-5, "tf32": 1e-2, "bf16": 3e-2}
-"""Of a step, relative to its length."""
 GROWTH = {"ns": 1, "hs": 1, "softmax": 10}
 """Full softmax overshoots here, on the most frequent word: rounding errors grow from one micro-batch to the next."""
 
@@ -163,7 +169,7 @@ def cases(kernels: tuple[str, ...], device: str, tiny: bool) -> Iterator[tuple[M
     coarse = [("triton", True, "tf32x3"), ("triton", True, "tf32"), ("triton", True, "bf16")]
     coarse += [("torch", True, "tf32"), ("torch", True, "bf16")]
     if device == "cuda":
-        for method in (("ns", "none", "skipgram", "exact", "cut", 128), ("ns", "none", "cbow", "word2vec", "cut", 128)):
+        for method in METHODS:
             yield method, exact + [variant for variant in coarse if variant[0] in kernels]
     for (arch, gradient), edges in product((("skipgram", "exact"), ("cbow", "exact"), ("cbow", "word2vec")), EDGES):
         yield ("ns", "none", arch, gradient, edges, 20 if tiny else 100), exact
@@ -180,39 +186,31 @@ def cases(kernels: tuple[str, ...], device: str, tiny: bool) -> Iterator[tuple[M
     yield ("ns", "none", "sent2vec", "exact", "cut", 20 if tiny else 100), plain
 
 
-def check(
-    kernels: tuple[str, ...],
-    device: str,
-    tiny: bool,
-    failures: tuple[type[Exception], ...],
-    goes_on: Callable[[], bool],
-) -> list[dict[str, Any]]:
-    """Errors of every method and variant. failures: of a variant, noted.   goes_on: asked before each method."""
-    found = []
-    for method, variants in cases(kernels, device, tiny):
-        if not goes_on():
-            break
-        model, train = configuration(*method)
-        start = start_rows(model)
-        right, loss, weight = reference_step(model, train, start)
-        for kernel, deterministic, products in variants:
-            entry = {
-                **dict(zip(("objective", "units", "arch", "gradient", "edges", "dim"), method, strict=True)),
-                "kernels": kernel, "deterministic": deterministic, "products": products,
-            }  # fmt: skip
-            options = {"kernels": kernel, "deterministic": deterministic, "products": products}
+def check(method: Method, variants: list[Variant], device: str) -> Iterator[dict[str, Any]]:
+    """Errors of one method's variants; one that fails is noted, after a try without a CUDA graph."""
+    model, train = configuration(*method)
+    start = start_rows(model)
+    right, loss, weight = reference_step(model, train, start)
+    for kernel, deterministic, products in variants:
+        entry = {
+            **dict(zip(("objective", "units", "arch", "gradient", "edges", "dim"), method, strict=True)),
+            "kernels": kernel, "deterministic": deterministic, "products": products,
+        }  # fmt: skip
+        options = {"kernels": kernel, "deterministic": deterministic, "products": products}
+        for Runner.captures in (True, False):
             try:
                 table, found_loss, found_weight = engine_step(model, train, start, device, **options)
-            except failures as error:
+            except failures() as error:
                 traceback.print_exc()
-                found.append({**entry, "error": float("inf"), "fine": False, "failed": str(error)[:500]})
+                entry |= {"error": float("inf"), "fine": False, "failed": f"{type(error).__name__}: {error}"[:500]}
                 continue
             error = float(np.linalg.norm(table - right) / np.linalg.norm(right - start))
             largest = GROWTH[model.objective] * LARGEST_ERROR[products]
             fine = error < largest and abs(found_weight / weight - 1) < 1e-4
             fine = fine and abs(found_loss / loss - 1) < max(1e-4, largest)
-            found.append({**entry, "error": error, "fine": bool(fine)})
-    return found
+            entry |= {"error": error, "fine": bool(fine), "graph": Runner.captures}
+            break
+        yield entry
 
 
 def engine_step(

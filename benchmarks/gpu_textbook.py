@@ -24,7 +24,7 @@ from benchmarks.gpu_data import Corpus, Tables
 from wordlab.errors import WordlabError
 
 if TYPE_CHECKING:
-    from benchmarks.gpu_parts import Bench
+    from benchmarks.gpu_bench import Bench
 
 BATCH, WINDOW, NOISE, DIM, RATE, LEAST, SAMPLE = 512, 5, 5, 100, 0.002, 10, 1e-4
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from benchmarks.gpu import working
 from benchmarks.gpu_bundle import LARGEST_BYTES, copy_sets, make_bundle, zipf_counts
 from benchmarks.gpu_check import case, configuration, reference_step, start_rows
 from benchmarks.gpu_data import Bundle, zipf_ids
+from benchmarks.gpu_groups import check_in_groups, ended
 from benchmarks.gpu_scores import scores, spearman
+from benchmarks.gpu_tables import mean_and_spread
+from benchmarks.readme import table
 from tests.engine import topic_sentences, write_data
 from wordlab.artifacts import write_json, write_manifest
 from wordlab.config import load_params
@@ -137,16 +143,61 @@ def test_the_whole_program_runs_in_small(bundle: Path, tmp_path: Path) -> None:
     assert all(entry["same"] and entry["resumed"] for entry in found["determinism"])
     assert {"cold, resident", "warm, resident", "warm, streamed"} <= found["disk"].keys()
     assert found["textbook"]["ratio"] > 0 and found["study"][0]["loss"] > 0
+    shown = "\n".join(table(one, result) for one in found["tables"])
+    assert len(found["tables"]) == 3 and "| skipgram | torch | float32 | fast |" in shown
+    assert "40 of 40" in shown and "same bits twice, torch, deterministic | yes" in shown
+    assert "warm, streamed" in shown and "Measured on a CPU, torch " in shown and "failed" not in shown
     assert found["machine"]["commit"] and found["machine"]["torch"] == torch.__version__
     assert not list(tmp_path.rglob("*.i32")), "the ids were left on the disk"
+
+
+def test_a_process_that_fails_or_hangs_is_told() -> None:
+    def process(code: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", code])
+
+    assert ended(process("pass"), time.monotonic() + 60) == ""
+    assert ended(process("raise SystemExit(3)"), time.monotonic() + 60) == "ended with status 3"
+    assert ended(process("import time; time.sleep(60)"), time.monotonic()) == "stopped at its time limit"
+
+
+def test_findings_of_all_processes_come_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes every second method. One that dies leaves what it had found; a line cut off is left out."""
+    script = (
+        "import sys, pathlib; number, out = int(sys.argv[1]), pathlib.Path(sys.argv[-1]);"
+        "lines = ['{\"case\": %d}\\n' % case for case in range(number, 5, 2)];"
+        "out.write_text(''.join(lines) + ('{\"ca' if number else '')); sys.exit(number)"
+    )
+    start = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda command, env: start([sys.executable, "-c", script, *command[3:]], env=env)
+    )
+    found, wrong = check_in_groups(("torch",), "cpu", True, tmp_path, time.monotonic() + 60, groups=2)
+    assert [entry["case"] for entry in found] == [0, 1, 2, 3, 4]
+    assert wrong == ["check, process 1 of 2: ended with status 1"]
+
+
+def test_kernels_that_were_found_wrong_are_measured_no_further() -> None:
+    fine = {"objective": "ns", "units": "none", "edges": "cut", "deterministic": True, "products": "float32"}
+    found = [{**fine, "kernels": "torch", "fine": True}, {**fine, "kernels": "triton", "fine": True}]
+    both = ("triton", "torch")
+    assert working(both, {}) == working(both, {"check": found}) == both
+    assert working(both, {"check": [*found, {**found[1], "edges": "pad", "fine": False}]}) == both
+    assert working(both, {"check": [*found, {**found[1], "fine": False}]}) == ("torch",)
+
+
+def test_scores_are_shown_with_their_spread_and_never_in_part() -> None:
+    assert mean_and_spread([1.0, 2.0, 3.0]) == "2.000 ± 1.000" and mean_and_spread([1.5]) == "1.500"
+    assert mean_and_spread([1.0, None]) is None and mean_and_spread([]) is None
 
 
 def test_without_a_gpu_or_a_bundle_the_next_step_is_told(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    for options, message in (([], "no GPU to measure"), (["--device", "cpu"], "benchmarks.gpu_bundle")):
-        command = [ROOT / "benchmarks/gpu.sh", "check", "--bundle", tmp_path, *options]
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made/bundle.json").write_text("{}")
+    for options, message in ((["made"], "no GPU to measure"), (["none", "--device", "cpu"], "benchmarks.gpu_bundle")):
+        command = [ROOT / "benchmarks/gpu.sh", "check", "--bundle", tmp_path / options[0], *options[1:]]
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
 

@@ -47,6 +47,7 @@ from wordlab.torch_engine import engine as torch_engine
 from wordlab.torch_engine.engine import TorchEngine, engine_bytes
 from wordlab.torch_engine.feeding import Feed, feed_bytes, pieces_of
 from wordlab.torch_engine.gpu import Gpu, choose_kernels, find_gpu
+from wordlab.torch_engine.layout import Layout
 
 SEEDS = st.integers(0, (1 << 63) - 1)
 SHAPES = (
@@ -334,23 +335,27 @@ def test_a_driver_that_torch_cannot_use_is_told_in_its_words(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    "capability, depth, block, installed, failure, kernels, reason",
+    "capability, dim, block, installed, failure, kernels, reason",
     [
-        ((9, 0), 128, 42, True, None, "triton", "fused kernels"),
-        ((9, 0), 128, 42, False, None, "torch", "Triton is not installed"),
-        ((6, 1), 128, 42, True, None, "torch", "needs compute capability 7.0, and this GPU has 6.1"),
-        ((9, 0), 1024, 42, True, None, "torch", "vectors of 1024 numbers are too long"),
-        ((9, 0), 128, 300, True, None, "torch", "blocks of 300 places are too long"),
-        ((9, 0), 128, 42, True, "unsupported toolchain", "torch", "too old for it: unsupported toolchain"),
+        ((9, 0), 128, 32, True, None, "triton", "fused kernels"),
+        ((9, 0), 128, 32, False, None, "torch", "Triton is not installed"),
+        ((6, 1), 128, 32, True, None, "torch", "needs compute capability 7.0, and this GPU has 6.1"),
+        ((9, 0), 1024, 32, True, None, "torch", "vectors of 1024 numbers are too long"),
+        ((9, 0), 128, 290, True, None, "torch", "blocks of 300 places are too long"),
+        ((9, 0), 500, 64, True, None, "torch", "64 vectors of 512 are too much for the fused kernels: 16384 together"),
+        ((9, 0), 500, 32, True, "their words", "torch", "their words"),
     ],
 )
 def test_fused_kernels_are_taken_where_they_run_and_else_the_reason_is_told(
-    capability: tuple[int, int], depth: int, block: int, installed: bool, failure: str | None, kernels: str,
+    capability: tuple[int, int], dim: int, block: int, installed: bool, failure: str | None, kernels: str,
     reason: str, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: "there" if installed else None)
-    monkeypatch.setattr(gpu, "_try_triton", lambda: failure)
-    found, why = choose_kernels(Gpu("Z1", capability, 10, 5), depth, block, "skipgram", "ns", "none")
+    monkeypatch.setattr(gpu, "try_kernels", lambda layout, deterministic: failure)
+    layout = Layout.of(
+        model_config(dim=dim, window=5), train_config(block_tokens=block, batch_tokens=4 * block), 10, "float32"
+    )
+    found, why = choose_kernels(Gpu("Z1", capability, 10, 5), layout, "none", True)
     assert found == kernels and reason in why
 
 

@@ -42,6 +42,7 @@ from wordlab.sections.cuda import CudaConfig
 from wordlab.torch_engine import choice, draws, softmax, sums
 from wordlab.torch_engine.engine import TorchEngine, engine_bytes
 from wordlab.torch_engine.gpu import Gpu, choose_kernels
+from wordlab.torch_engine.layout import Layout
 from wordlab.torch_engine.sums import Places, Sums
 
 MODES = TREE_MODES + SOFTMAX_MODES + SUBWORD_MODES
@@ -225,7 +226,8 @@ def test_memory_is_foreseen(
     ],
 )
 def test_there_are_no_fused_kernels_and_the_reason_is_told(objective: str, units: str, reason: str) -> None:
-    found = choose_kernels(Gpu("Z1", (9, 0), 10, 5), 128, 42, "skipgram", objective, units)
+    layout = Layout.of(model_config(objective=objective), train_config(), 10, "float32")
+    found = choose_kernels(Gpu("Z1", (9, 0), 10, 5), layout, units, True)
     assert found == ("torch", f"there are no fused kernels for {reason}")
 
 

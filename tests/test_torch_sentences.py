@@ -43,6 +43,7 @@ from wordlab.sections.model import Sent2vecConfig
 from wordlab.torch_engine import choice, draws, layout, sentence_segments
 from wordlab.torch_engine.engine import TorchEngine, engine_bytes
 from wordlab.torch_engine.gpu import Gpu, choose_kernels
+from wordlab.torch_engine.layout import Layout
 
 CUDA = CudaConfig(batch_tokens=0, deterministic=True, products="float32")
 SHAPES = (
@@ -250,7 +251,8 @@ def test_the_words_left_out_are_those_of_the_cpu_engine(
 
 
 def test_there_are_no_fused_kernels_and_the_reason_is_told() -> None:
-    found = choose_kernels(Gpu("Z1", (9, 0), 10, 5), 128, 42, "sent2vec", "ns", "none")
+    layout = Layout.of(model_config(*SENTENCES), train_config(), 10, "float32")
+    found = choose_kernels(Gpu("Z1", (9, 0), 10, 5), layout, "none", True)
     assert found == ("torch", "there are no fused kernels for model.arch sent2vec")
 
 

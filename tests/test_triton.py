@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -21,6 +22,9 @@ from tests.engine import (
     train_config,
 )
 from tests.torch_runs import GPU, run_torch
+from wordlab.torch_engine.gpu import try_kernels
+from wordlab.torch_engine.layout import Layout
+from wordlab.torch_engine.runners import TritonRunner
 
 if not GPU:
     os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported
@@ -81,20 +85,49 @@ def test_deterministic_kernels_give_equal_bits() -> None:
     assert np.array_equal(*tables)
 
 
+HOPPER_SHARED_BYTES = 227 * 1024
+
+
 @pytest.mark.slow
-def test_compiled_for_a_hopper_gpu_the_kernels_keep_everything_in_registers(tmp_path: Path) -> None:
+def test_compiled_for_a_hopper_gpu_the_kernels_keep_what_they_need_in_registers(tmp_path: Path) -> None:
     """What does not fit goes to the stack, which lies in the GPU's memory. Compiling needs no GPU."""
     without = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment = {**without, "PYTHONPATH": os.pathsep.join(sys.path), "TRITON_CACHE_DIR": str(tmp_path)}
-    command = [sys.executable, "-m", "tests.compile_kernels", "float32", "tf32x3", "tf32", "bf16"]
+    command = [sys.executable, "-m", "tests.compile_kernels"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[1])
     assert done.returncode == 0, done.stderr
-    lines = [line.split() for line in done.stdout.splitlines()]
-    assert [line[0] for line in lines] == ["float32", "tf32x3", "tf32", "bf16", "sums"]
-    assert all(line[1:] == ["0", "0"] for line in lines), done.stdout
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(found) == 18
+    for taken in found:
+        long = taken["kernel"][-1] == 304
+        assert taken["stack"] <= (500 if long else 0) and taken["shared"] <= HOPPER_SHARED_BYTES, taken
 
 
-def test_the_probe_tells_that_kernels_run_here() -> None:
-    from wordlab.torch_engine.triton_probe import probe
+def tried_layout(mode: tuple[str, str, str] = ("skipgram", "exact", "cut")) -> Layout:
+    """Of a training with a large vocabulary."""
+    case = shaped_case(mode, (20, 3, 17, 18, 4, 100))
+    return Layout.of(case.model, case.train, 10**6, "float32")
 
-    assert probe(DEVICE)
+
+@pytest.mark.parametrize("deterministic", [False, True], ids=["fast", "deterministic"])
+@pytest.mark.parametrize("mode", [("skipgram", "exact", "cut"), ("cbow", "word2vec", "pad")], ids="-".join)
+def test_before_a_training_the_kernels_are_tried_at_its_sizes(mode: tuple[str, str, str], deterministic: bool) -> None:
+    assert try_kernels(tried_layout(mode), deterministic, DEVICE) is None
+
+
+def test_kernels_that_take_other_steps_than_plain_torch_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TritonRunner, "_prepare", lambda self, batches: None)
+    told = "the fused kernels' steps differ from those of plain torch by 1e+00 of their length here"
+    assert try_kernels(tried_layout(), True, DEVICE) == told
+
+
+def test_a_compiler_that_fails_is_no_reason_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Triton raises is no RuntimeError: of shared memory that does not suffice, of its assembler."""
+    from triton.runtime.errors import OutOfResources
+
+    def fail(*given: object) -> None:
+        raise OutOfResources(300_000, 232_448, "shared memory")
+
+    monkeypatch.setattr(TritonRunner, "_micro_batch", fail)
+    told = try_kernels(tried_layout(), True, DEVICE)
+    assert told is not None and told.startswith("Triton does not run here, ") and "shared memory, Required: 300" in told

@@ -121,8 +121,7 @@ def make_plan(
 ) -> Plan:
     """Kernels and memory. train: with its micro-batch fitted. Raises ResourceError where the GPU is too small."""
     layout = Layout.of(model, train, len(data.vocab), cuda.products, parts.subwords)
-    block = max(layout.block_tokens, layout.context)
-    kernels, reason = choose_kernels(gpu, layout.depth, block, model.arch, model.objective, model.subwords.units)
+    kernels, reason = choose_kernels(gpu, layout, model.subwords.units, cuda.deterministic)
     if kernels == "torch" and cuda.products == "tf32x3":
         layout = dataclasses.replace(layout, products="float32")
     shard_tokens = [shard.num_tokens for shard in data.corpus.shards]

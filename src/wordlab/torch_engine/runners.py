@@ -18,10 +18,15 @@ from wordlab.torch_engine.steps import add_deterministic, add_fast, block_update
 
 UNROLL = 16
 """Micro-batches in one CUDA graph."""
+WARP_NUMBERS = 1 << 13
+"""Numbers of a block's targets up to which eight warps keep them in registers, on a Hopper GPU."""
 
 
 class Runner:
     """Micro-batches in plain torch."""
+
+    captures = True
+    """Whether a GPU's micro-batches are replayed from a graph; the benchmark tries without where that fails."""
 
     def __init__(self, layout: Layout, table: Tensor, segment_tokens: int, deterministic: bool) -> None:
         """Allocate for segments up to `segment_tokens` tokens. table: (layout.table_rows, depth), moved in place."""
@@ -61,7 +66,7 @@ class Runner:
         self.rates[:batches] = torch.from_numpy(rates).to(self.table.device)
         self._prepare(padded)
         self.next.zero_()
-        if self.table.is_cuda:
+        if self.table.is_cuda and self.captures:
             if self.graph is None:
                 self.graph = self._capture()
             for _ in range(0, padded, UNROLL):
@@ -133,14 +138,15 @@ class Runner:
 class TritonRunner(Runner):
     """Micro-batches by fused kernels: two launches each."""
 
-    warps = 8
-    """Of a block's program; there is about one block for each multiprocessor, so it should fill one."""
+    stages = 3
+    """Chunks of rows under way at once in a block's program: Triton's own choice. The benchmark tries others."""
 
     def _allocate(self) -> None:
         from wordlab.torch_engine import triton_kernels  # slow to import, and missing on many machines
 
         self.kernels = triton_kernels
         layout, device = self.layout, self.table.device
+        self.warps = block_warps(layout.block_tokens, layout.depth)
         self.next = torch.zeros(1, dtype=torch.int32, device=device)
         self.losses = torch.zeros((len(self.rows), 2), dtype=torch.float32, device=device)
         self.steps = torch.zeros((layout.batch_rows, layout.depth), dtype=torch.float32, device=device)
@@ -160,17 +166,16 @@ class TritonRunner(Runner):
 
     def _micro_batch(self, offset: int) -> None:
         layout, kernels, entries = self.layout, self.kernels, self.layout.batch_rows
-        wide = _power_of_two(layout.depth)
-        row = {"DEPTH": layout.depth, "WIDE": wide}
+        row = {"DEPTH": layout.depth, "WIDE": power_of_two(layout.depth)}
         block = {
             "B": layout.block_tokens, "W": layout.window, "P": layout.padding, "N": layout.noise_words,
-            "TARGETS": _power_of_two(layout.block_tokens), "PRODUCTS": layout.products,
-            "ATOMIC": not self.deterministic, "num_warps": self.warps,
+            "TARGETS": power_of_two(layout.block_tokens), "PRODUCTS": layout.products,
+            "ATOMIC": not self.deterministic, "num_warps": self.warps, "num_stages": self.stages,
         }  # fmt: skip
         if layout.cbow:
             kernel, own = kernels.cbow_block, {"UNDIVIDED": int(layout.undivided)}
         else:
-            kernel, own = kernels.skipgram_block, {"CONTEXT": _power_of_two(layout.context)}
+            kernel, own = kernels.skipgram_block, {"CONTEXT": power_of_two(layout.context)}
         kernel[(layout.batch_blocks,)](
             self.table, self.rows, self.windows, self.rates, self.next, self.steps, self.bends, self.bent, self.losses,
             layout.share, offset, layout.batch_blocks, layout.nothing, layout.table_rows, **row, **block, **own,
@@ -190,6 +195,12 @@ class TritonRunner(Runner):
         return self.losses[: batches * self.layout.batch_blocks].sum(dim=0, dtype=torch.float64)
 
 
-def _power_of_two(size: int) -> int:
+def block_warps(targets: int, depth: int) -> int:
+    """Warps of a block's program. There is about one block for each multiprocessor, so it should fill one; those of
+    long vectors need as many registers as twice as many threads have."""
+    return 8 if power_of_two(targets) * power_of_two(depth) <= WARP_NUMBERS else 16
+
+
+def power_of_two(size: int) -> int:
     """The smallest power of two that holds `size`, 16 or more: what the matrix units take."""
     return max(16, 1 << (size - 1).bit_length())

@@ -12,6 +12,9 @@ Sizes that Triton wants to be powers of two are rounded up and masked. Context a
 what the matrix units need at least, so that a window of 5 around 32 targets costs 48 rows and not 64. These loops
 are not unrolled: for a Hopper GPU, unrolled ones need 11 kB of stack a thread (float32) or 1 kB (tf32x3), these none.
 
+Atomic additions are relaxed: what they add up is read by the next launch, and the order that Triton gives them
+otherwise costs fences. Places in `steps` and in the table are int64, since either may have more than 2^31 numbers.
+
 The number of the micro-batch is read from the device (`batch` plus a constant), so that a CUDA graph of a few
 micro-batches can be replayed for all of them.
 """
@@ -22,6 +25,8 @@ import triton
 import triton.language as tl
 
 CHUNK = tl.constexpr(16)
+SIZES = ["offset", "blocks", "entries", "nothing", "table_rows"]
+"""Arguments whose values are not compiled in: the warm-up's kernels are those of the rest, and of every corpus."""
 
 
 @triton.jit
@@ -63,12 +68,12 @@ def _store_rows(steps, entry, here, k, values, DEPTH: tl.constexpr):
 def _store_bends(bends, bent, entry, row, here, values, nothing, ATOMIC: tl.constexpr):
     """Curvatures of rows: kept for the sorted sum, or added to the rows' own right away."""
     if ATOMIC:
-        tl.atomic_add(bent + row, values, mask=here & (row != nothing))
+        tl.atomic_add(bent + row, values, mask=here & (row != nothing), sem="relaxed")
     else:
         tl.store(bends + entry, values, mask=here)
 
 
-@triton.jit(do_not_specialize=["offset"])
+@triton.jit(do_not_specialize=SIZES)
 def skipgram_block(
     table, rows, windows, rates, batch, steps, bends, bent, losses, share, offset, blocks, nothing, table_rows,
     B: tl.constexpr, W: tl.constexpr, P: tl.constexpr, N: tl.constexpr,
@@ -120,19 +125,20 @@ def skipgram_block(
     if P == 1:
         pad_row = tl.load(rows + B + C)
         pad = tl.load(table + pad_row.to(tl.int64) * DEPTH + k, mask=k < DEPTH, other=0.0)
-        score = tl.sum(hidden * pad[None, :], axis=1)
-        sigma, rest, log_rest = _logistic(score)
-        residual = lr * missing * rest
-        bend = lr * missing * sigma * rest
-        loss += missing * (log_rest - score)
-        gradient += residual[:, None] * pad[None, :]
-        bend_of_hidden += bend * tl.sum(pad * pad, axis=0)
-        tl.store(steps + (first + B + C) * DEPTH + k, tl.sum(residual[:, None] * hidden, axis=0), mask=k < DEPTH)
-        bend_of_row = tl.sum(bend * hidden_norm, axis=0)
+        pad_score = tl.sum(hidden * pad[None, :], axis=1)
+        pad_sigma, pad_rest, pad_log_rest = _logistic(pad_score)
+        pad_residual = lr * missing * pad_rest
+        pad_bend = lr * missing * pad_sigma * pad_rest
+        loss += missing * (pad_log_rest - pad_score)
+        gradient += pad_residual[:, None] * pad[None, :]
+        bend_of_hidden += pad_bend * tl.sum(pad * pad, axis=0)
+        pad_place = steps + (first + B + C).to(tl.int64) * DEPTH + k
+        tl.store(pad_place, tl.sum(pad_residual[:, None] * hidden, axis=0), mask=k < DEPTH)
+        bend_of_pad = tl.sum(pad_bend * hidden_norm, axis=0)
         if ATOMIC:
-            tl.atomic_add(bent + pad_row, bend_of_row)
+            tl.atomic_add(bent + pad_row, bend_of_pad, sem="relaxed")
         else:
-            tl.store(bends + first + B + C, bend_of_row)
+            tl.store(bends + first + B + C, bend_of_pad)
 
     place = tl.arange(0, CONTEXT)
     context_row = tl.load(rows + B + place, mask=place < C, other=-1)
@@ -163,7 +169,7 @@ def skipgram_block(
     tl.store(losses + 2 * block + 1, tl.sum(weight, axis=0))
 
 
-@triton.jit(do_not_specialize=["offset"])
+@triton.jit(do_not_specialize=SIZES)
 def cbow_block(
     table, rows, windows, rates, batch, steps, bends, bent, losses, share, offset, blocks, nothing, table_rows,
     B: tl.constexpr, W: tl.constexpr, P: tl.constexpr, N: tl.constexpr,
@@ -247,17 +253,18 @@ def cbow_block(
         pad_share = missing
         if not UNDIVIDED:
             pad_share = missing * part
-        tl.store(steps + (first + B + C) * DEPTH + k, tl.sum(pad_share[:, None] * gradient, axis=0), mask=k < DEPTH)
-        bend_of_row = tl.sum(pad_share * bend_of_hidden, axis=0)
+        pad_place = steps + (first + B + C).to(tl.int64) * DEPTH + k
+        tl.store(pad_place, tl.sum(pad_share[:, None] * gradient, axis=0), mask=k < DEPTH)
+        bend_of_pad = tl.sum(pad_share * bend_of_hidden, axis=0)
         if ATOMIC:
-            tl.atomic_add(bent + pad_row, bend_of_row)
+            tl.atomic_add(bent + pad_row, bend_of_pad, sem="relaxed")
         else:
-            tl.store(bends + first + B + C, bend_of_row)
+            tl.store(bends + first + B + C, bend_of_pad)
     tl.store(losses + 2 * block, tl.sum(loss, axis=0))
     tl.store(losses + 2 * block + 1, tl.sum(weight, axis=0))
 
 
-@triton.jit(do_not_specialize=["offset"])
+@triton.jit(do_not_specialize=SIZES)
 def add_sorted(
     table, sorted_rows, sorted_entries, batch, steps, bends, damping, offset, entries, nothing,
     DEPTH: tl.constexpr, WIDE: tl.constexpr,
@@ -290,7 +297,7 @@ def add_sorted(
         tl.store(here, old + step / (1.0 + damping * bend), mask=k < DEPTH)
 
 
-@triton.jit(do_not_specialize=["offset"])
+@triton.jit(do_not_specialize=SIZES)
 def add_atomic(
     table, rows, batch, steps, bent, damping, offset, entries, nothing, table_rows,
     DEPTH: tl.constexpr, WIDE: tl.constexpr,
@@ -310,4 +317,5 @@ def add_atomic(
     k = tl.arange(0, WIDE)
     mask = moved[:, None] & (k < DEPTH)[None, :]
     step = tl.load(steps + entry.to(tl.int64)[:, None] * DEPTH + k[None, :], mask=mask, other=0.0)
-    tl.atomic_add(table + row.to(tl.int64)[:, None] * DEPTH + k[None, :], step * scale[:, None], mask=mask)
+    place = table + row.to(tl.int64)[:, None] * DEPTH + k[None, :]
+    tl.atomic_add(place, step * scale[:, None], mask=mask, sem="relaxed")
