@@ -15,7 +15,7 @@ from wordlab.analogies import answer_questions
 from wordlab.embeddings import Embeddings, unit_rows
 from wordlab.evaluation import EvaluationSets, evaluate
 from wordlab.evaluation_sets import Pair, Question
-from wordlab.rules import WORDLAB, Rules, rules_line
+from wordlab.rules import WORDLAB, Rules, rules_lines
 
 Vectors = tuple[list[str], NDArray[np.float32]]
 
@@ -216,19 +216,23 @@ def test_word2vec_knows_upper_case_of_ascii_alone() -> None:
 
 def test_the_rules_say_what_they_are() -> None:
     told = {
-        name: rules_line({"evaluator": Rules(name=name).described(30000)}) for name in ("wordlab", "gensim", "word2vec")
+        name: rules_lines({"evaluator": Rules(name=name).described(30000)})
+        for name in ("wordlab", "gensim", "word2vec")
     }
-    assert told["wordlab"] == (
-        "scored by the rules of wordlab (vocabulary: analogies: the 30,000 most frequent words; pairs: all words; "
-        "case: ignored: words are compared in upper case, the most frequent spelling counts; unknown words: questions "
-        "and pairs with an unknown word are not asked; coverage says how many were; words made of ngrams: none; "
-        "question words: a, b and c are no answers)"
-    )
-    assert "pairs: the 30,000 most frequent words" in told["gensim"]
-    assert "one of the 5 best words is" in told["gensim"]
-    assert "their other spellings are; an answer's score is above 0" in told["word2vec"]
-    both = rules_line({"evaluator": {"rules": "gensim"}, "sentence_evaluator": {"sentences": "x"}})
-    assert both == "scored by the rules of gensim (sentences: x)"
+    assert told["wordlab"] == [
+        "scored by the rules of wordlab:",
+        "vocabulary: analogies: the 30,000 most frequent words; pairs: all words",
+        "case: ignored: words are compared in upper case, the most frequent spelling counts",
+        "unknown words: questions and pairs with an unknown word are not asked; coverage says how many were",
+        "words made of ngrams: none",
+        "question words: a, b and c are no answers",
+    ]
+    assert "pairs: the 30,000 most frequent words" in told["gensim"][1]
+    assert "one of the 5 best words is" in told["gensim"][-1]
+    assert "their other spellings are; an answer's score is above 0" in told["word2vec"][-1]
+    both = rules_lines({"evaluator": {"rules": "gensim"}, "sentence_evaluator": {"sentences": "x"}})
+    assert both == ["scored by the rules of gensim:", "sentences: x"]
+    assert rules_lines({"evaluator": {"rules": "gensim"}}) == ["scored by the rules of gensim"]
     other = Rules(case="exact", unknown="wrong").described(0)
     assert other["case"] == "words are compared as they are written"
     assert other["unknown_words"].startswith("questions with an unknown word are answered wrongly")

@@ -94,7 +94,7 @@ def test_the_rules_are_printed_and_stored_with_the_scores(
     assert results["evaluator"]["rules"] == "gensim"
     assert results["evaluator"]["vectors"] == "input vectors"
     told = capsys.readouterr().err
-    assert "scored by the rules of gensim (vocabulary: analogies: the 30,000 most frequent words; pairs: the" in told
+    assert "scored by the rules of gensim:\n  vocabulary: analogies: the 30,000 most frequent words; pairs: the" in told
     assert "questions with an unknown word are answered wrongly" in told
 
 

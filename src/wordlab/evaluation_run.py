@@ -26,7 +26,7 @@ from wordlab.evaluation import (
     load_evaluation_sets,
     nearest_neighbors,
 )
-from wordlab.rules import Rules, rules_line
+from wordlab.rules import Rules, rules_lines
 from wordlab.sections.evaluate import EvaluateConfig
 from wordlab.sections.train import Damping
 from wordlab.stage import say
@@ -202,4 +202,5 @@ def _tell(results: dict[str, Any]) -> None:
             parts.append(f"{name} {score['value']:.3f}")
     parts += [f"{row} absent" for row in results["absent"]]
     say(f"seed {results['seed']}: " + " · ".join(parts))
-    say(rules_line(results))
+    whose, *rules = rules_lines(results)
+    say("\n  ".join([whose, *rules]))

@@ -39,13 +39,15 @@ def _describe_folder(folder: Path) -> list[str]:
 
 
 def _flattened(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested keys joined by dots; lists of mappings by their length, long fingerprints by their start."""
+    """Keys that have a value, nested ones joined by dots; lists of mappings by their length, fingerprints cut short."""
     rows: list[tuple[str, str]] = []
     for key, value in tree.items():
         if isinstance(value, dict):
             rows += _flattened(value, f"{prefix}{key}.")
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             rows.append((prefix + key, str(len(value))))
+        elif value is None:
+            continue
         elif isinstance(value, int) and not isinstance(value, bool) and key != "seed":
             rows.append((prefix + key, f"{value:,}"))
         else:

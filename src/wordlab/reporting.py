@@ -15,7 +15,7 @@ from wordlab.config import Params, load_params
 from wordlab.errors import ArtifactError
 from wordlab.evaluation import score_name
 from wordlab.results import MEASURED, load_results, load_runs, mean_of, score_spread, summarize
-from wordlab.rules import rules_line
+from wordlab.rules import rules_lines
 from wordlab.statistics import Spread
 
 LABELS = {
@@ -177,7 +177,8 @@ def results_table(metrics: Path = Path("metrics"), params: Params | None = None)
     lines = [headline(results, params.corpus), "", *_text_table(score_rows(results)), ""]
     lines.append(speed_line(load_runs(params.seeds, metrics)))
     lines += [neighbor_line(results[0], word) for word in list(results[0]["neighbors"])[:1]]
-    lines.append(rules_line(results[0]))
+    whose, *rules = rules_lines(results[0])
+    lines += [whose, *(f"  {rule}" for rule in rules)]
     return "\n".join(lines)
 
 
@@ -205,8 +206,10 @@ def markdown_table(results: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[
     ]
     for row in score_rows(results):
         lines.append(f"| {row.label} | {row.mean} | {row.note or row.interval} | {row.coverage} |")
-    lines += ["", f"{capitalized(rules_line(results[0]))}.", f"{capitalized(speed_line(runs))}.", ""]
+    lines += ["", f"{capitalized(speed_line(runs))}.", ""]
     lines += [f"- {neighbor_line(results[0], word)}" for word in results[0]["neighbors"]]
+    whose, *rules = rules_lines(results[0])
+    lines += ["", capitalized(whose), "", *(f"- {rule}" for rule in rules)]
     return "\n".join(lines) + "\n"
 
 

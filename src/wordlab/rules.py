@@ -120,12 +120,12 @@ class Rules:
         }
 
 
-def rules_line(result: Mapping[str, Any]) -> str:
-    """The rules that a result of stage evaluate was scored by, in one line."""
+def rules_lines(result: Mapping[str, Any]) -> list[str]:
+    """The rules that a result of stage evaluate was scored by: whose, and then each in words."""
     described = {**result["evaluator"], **result.get("sentence_evaluator", {})}
     name = described.pop("rules", WORDLAB.name)
-    told = "; ".join(f"{key.replace('_', ' ')}: {text}" for key, text in described.items())
-    return f"scored by the rules of {name} ({told})"
+    told = [f"{key.replace('_', ' ')}: {text}" for key, text in described.items()]
+    return [f"scored by the rules of {name}{':' if told else ''}", *told]
 
 
 def _ascii_upper(word: str) -> str:
