@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.text_helpers import tokenize_config, vocab_config, written
+from tests.text_helpers import phrases_config, tokenize_config, vocab_config, written
 from wordlab.artifacts import read_manifest
 from wordlab.counting import build_vocab
 from wordlab.encoding import encode_corpus
@@ -33,7 +33,7 @@ def slow_part(*arguments, make_part=parts.make_part):
     time.sleep(0.01)
     return make_part(*arguments)
 
-for module in ("tokenizing", "counting", "encoding"):
+for module in ("tokenizing", "counting", "encoding", "shard_sums"):
     __import__(f"wordlab.{module}")
     sys.modules[f"wordlab.{module}"].make_part = slow_part
 test_parts.STEPS[sys.argv[1]](Path(sys.argv[2]))
@@ -56,12 +56,18 @@ def encode(folder: Path, shard_tokens: int = SHARD_TOKENS) -> None:
     encode_corpus(folder / "tokenize", words, EncodeConfig(shard_tokens=shard_tokens), folder / "encode", 1)
 
 
-STEPS = {"tokenize": tokenize, "vocab": vocab, "encode": encode}
+def phrases(folder: Path, thresholds: tuple[float, ...] = (2, 1), **changes: int) -> None:
+    config = vocab_config(**{"min_count": 3} | changes, phrases=phrases_config(*thresholds, delta=2))
+    build_vocab(folder / "tokenize", config, folder / "phrases", 1)
+
+
+STEPS = {"tokenize": tokenize, "vocab": vocab, "encode": encode, "phrases": phrases}
+BEFORE = {"tokenize": (), "vocab": ("tokenize",), "encode": ("tokenize", "vocab"), "phrases": ("tokenize",)}
 
 
 def write_corpus(folder: Path) -> Path:
     """Text for 40 shards and more."""
-    text = "".join(f"word{i % 97} other{i % 1009} rare{i} and.\n" for i in range(3400))
+    text = "".join(f"word{i % 97} of other{i % 1009} rare{i} and the.\n" for i in range(2700))
     return written(folder / "corpus.txt", text)
 
 
@@ -72,26 +78,25 @@ def digests(folder: Path) -> dict[str, str]:
 def prepared(folder: Path, stage: str) -> dict[str, str]:
     """All before the stage, and the SHA-256 of what it gives uninterrupted, which is gone again."""
     write_corpus(folder)
-    for name, step in STEPS.items():
-        step(folder)
-        if name == stage:
-            break
+    for name in (*BEFORE[stage], stage):
+        STEPS[name](folder)
     found = digests(folder / stage)
     subprocess.run(["rm", "-r", folder / stage], check=True)
     return found
 
 
-def records(folder: Path, stage: str) -> list[Path]:
-    return sorted(folder.glob(f"{stage}.parts/*/records/*.json"))
+def records(folder: Path, stage: str, name: str = "") -> list[Path]:
+    """Of the parts whose names begin so."""
+    return sorted(folder.glob(f"{stage}.parts/*/records/{name}*.json"))
 
 
-def killed(folder: Path, stage: str, after: int) -> None:
-    """Run the stage, and kill it once so many of its parts are finished."""
+def killed(folder: Path, stage: str, after: int, name: str = "") -> None:
+    """Run the stage, and kill it once so many of its parts of this name are finished."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
     command = [sys.executable, "-c", PROGRAM, stage, str(folder)]
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 60
-        while len(records(folder, stage)) < after:
+        while len(records(folder, stage, name)) < after:
             assert process.poll() is None and time.monotonic() < deadline, "the stage ended before it was killed"
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
@@ -125,11 +130,11 @@ def stopped(folder: Path, monkeypatch: pytest.MonkeyPatch, after: int = 5) -> li
     """A run of tokenize that ends over a full memory after so many shards; its records."""
     calls = []
 
-    def failing(place: Path, name: str, work: object) -> object:
+    def failing(place: Path, name: str, *given: object) -> object:
         calls.append(name)
         if len(calls) > after:
             raise ResourceError("no memory")
-        return make_part(place, name, work)  # type: ignore[arg-type]
+        return make_part(place, name, *given)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
         patched.setattr("wordlab.tokenizing.make_part", failing)
@@ -200,12 +205,57 @@ def test_files_of_another_size_are_not_taken(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("error", [CorpusError("no text"), ConfigError("no such thing")])
-def test_nothing_is_kept_where_the_same_would_fail_again(error: Exception, tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [CorpusError("no text"), ConfigError("no such thing"), KeyboardInterrupt()])
+def test_what_is_finished_is_kept_whatever_ends_the_run(error: BaseException, tmp_path: Path) -> None:
     with pytest.raises(type(error)), kept_parts(tmp_path / "out", {"a": 1}) as parts:
         make_part(parts.place, "one", lambda folder: {"files": len(str(folder))})
         raise error
+    with kept_parts(tmp_path / "out", {"a": 1}) as parts:
+        assert parts.num_kept == 1 and parts.found("one") and not parts.of_other_work
     assert not list(tmp_path.iterdir())
+
+
+def with_part(folder: Path, identity: dict[str, int], common: dict[str, int], key: str) -> Parts:
+    """Parts of this work, with one that has this key."""
+    parts = Parts(folder / "out.parts", identity, common)
+    record = make_part(parts.place, "one", lambda part: (part / "file").write_text("text"), None, key)
+    assert parts.add("one", record) == 4
+    return parts
+
+
+def test_parts_of_other_work_are_taken_by_their_key_alone(tmp_path: Path) -> None:
+    with_part(tmp_path, {"a": 1}, {"c": 1}, "same")
+    parts = Parts(tmp_path / "out.parts", {"a": 2}, {"c": 1})
+    assert parts.of_other_work and parts.found("one", "another", "same") == 4
+    assert not parts.found("one") and not list(parts.folder.iterdir()), "a part of another key is left"
+    with_part(tmp_path, {"a": 2}, {"c": 1}, "")
+    assert not Parts(tmp_path / "out.parts", {"a": 3}, {"c": 1}).found("one"), "its key is the whole of other work"
+    with_part(tmp_path, {"a": 3}, {"c": 1}, "same")
+    parts = Parts(tmp_path / "out.parts", {"a": 3}, {"c": 2})
+    assert not parts.num_kept and len(list((tmp_path / "out.parts").iterdir())) == 1
+
+
+def test_a_worker_of_the_run_before_writes_into_nothing_that_was_taken_over(tmp_path: Path) -> None:
+    before = with_part(tmp_path, {"a": 1}, {"c": 1}, "same")
+
+    def late(folder: Path) -> None:
+        (folder / "file").write_text("of before")
+        now = Parts(tmp_path / "out.parts", {"a": 2}, {"c": 1})
+        assert now.found("one", "same") == 4
+
+    with pytest.raises(FileNotFoundError):
+        make_part(before.place, "one", late, None, "same")
+    parts = Parts(tmp_path / "out.parts", {"a": 2}, {"c": 1})
+    assert (parts.folder / "file").read_text() == "text" and not list(parts.place.glob("*.tmp"))
+
+
+def test_an_output_has_no_file_of_a_part_that_nobody_asked_for(tmp_path: Path) -> None:
+    with_part(tmp_path, {"a": 1}, {"c": 1}, "same")
+    with kept_parts(tmp_path / "out", {"a": 2}, {"c": 1}) as parts:
+        parts.add("two", make_part(parts.place, "two", lambda folder: (folder / "other").write_text("text")))
+        parts.publish(tmp_path / "out", "tokenize", {})
+    assert list(read_manifest(tmp_path / "out", "tokenize", verify=True)["files"]) == ["other"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_run_that_has_not_begun_leaves_nothing(tmp_path: Path) -> None:

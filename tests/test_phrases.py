@@ -243,11 +243,12 @@ def test_full_counters_lose_no_phrase(tmp_path: Path, monkeypatch: pytest.Monkey
     assert found_phrases(tmp_path) == [(1, "c", "x", count, count), (1, "y", "d", count, count)]
 
 
-def test_sketches_of_several_threads_add_up() -> None:
-    sketches = [
-        np.array(values, dtype=np.uint8) for values in ([0, 1, 200, 255, 254], [0, 2, 55, 255, 3], [0, 3, 1, 0, 0])
-    ]
-    assert pair_counts.added_up(sketches).tolist() == [0, 6, 255, 255, 255]
+def test_counters_that_are_full_stay_so() -> None:
+    sketch = pair_counts.Sketch(4)
+    for number in (1, 254, 255, 3):
+        sketch.add((np.repeat(np.array([0, 3], dtype=np.uint32), number),))
+        sketch.add((np.array([1], dtype=np.uint32),))
+    assert sketch.counters.tolist() == [255, 4, 0, 255]
 
 
 def test_phrases_do_not_reach_over_the_end_of_a_sentence(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from wordlab.artifacts import fingerprint, output_folder, write_manifest
 from wordlab.dictionaries import BINS, map_dictionary, merged, merged_by_bins, write_binned
 from wordlab.frequent_words import FrequentWords
 from wordlab.parallel import Workers, as_workers, map_tasks
-from wordlab.parts import Record, identity_of, kept_parts, make_part
+from wordlab.parts import Parts, Record, identity_of, kept_parts, make_part
 from wordlab.phrase_counting import find_phrases
 from wordlab.phrases import Phrases, no_phrases
 from wordlab.sections.vocab import VocabConfig
@@ -33,16 +34,31 @@ def build_vocab(
     sampling.arrow, vocab.tsv and the manifest. Returns the manifest's content.
 
     workers: that merge dictionaries; so many threads of this machine look for phrases.
+    What is finished is kept beside out_folder until all is: a run that is killed goes on there.
     Raises CorpusError if fewer than two words are left.
     """
     workers = as_workers(workers)
     manifest = read_tokens_manifest(tokenize_folder)
-    if config.phrases.thresholds:
-        words, phrases, report = _count_with_phrases(tokenize_folder, manifest, config, out_folder, workers)
-    else:
-        words = FrequentWords(config.min_count, config.max_size)
-        count_words(tokenize_folder, manifest, out_folder, workers, words)
-        phrases, report = no_phrases(), {}
+    described = {"tokens": fingerprint(manifest["files"]), "config": dataclasses.asdict(config)}
+    with kept_parts(out_folder, identity_of("vocab", **described), identity_of("vocab")) as parts:
+        if config.phrases.thresholds:
+            words, phrases, report = _count_with_phrases(tokenize_folder, manifest, config, parts, workers)
+        else:
+            words = FrequentWords(config.min_count, config.max_size)
+            count_words(tokenize_folder, manifest, parts, workers, words)
+            phrases, report = no_phrases(), {}
+        return _written(out_folder, words, phrases, report, manifest, config)
+
+
+def _written(
+    out_folder: Path,
+    words: FrequentWords,
+    phrases: Phrases,
+    report: dict[str, Any],
+    manifest: dict[str, Any],
+    config: VocabConfig,
+) -> dict[str, Any]:
+    """Write the files of the stage. Returns the manifest's content. report: of the phrases."""
     vocab, dropped = words.select(config)
     content = {
         "vocabulary": vocab.fingerprint,
@@ -77,16 +93,28 @@ def _write_lines(path: Path, vocab: Vocab) -> None:
 
 
 def _count_with_phrases(
-    tokenize_folder: Path, manifest: dict[str, Any], config: VocabConfig, out_folder: Path, workers: Workers
+    tokenize_folder: Path, manifest: dict[str, Any], config: VocabConfig, parts: Parts, workers: Workers
 ) -> tuple[FrequentWords, Phrases, dict[str, Any]]:
     """Words as they are counted with phrases joined, the phrases, and what the manifest says of them."""
-    counted = FrequentWords(_fewest_in_phrases(config), keep_joined=True)
-    count_words(tokenize_folder, manifest, out_folder, workers, counted)
+    fewest = _fewest_in_phrases(config)
+    counted = FrequentWords(fewest, keep_joined=True)
+    count_words(tokenize_folder, manifest, parts, workers, counted)
     words, counts = counted.unordered()
     table = WordTable()
     table.add(words)
-    shards, rare = len(manifest["shards"]), counted.rare_tokens
-    found = find_phrases(tokenize_folder, shards, table, counts, config.phrases, workers.number, rare)
+    shard_tokens = [shard["num_tokens"] for shard in manifest["shards"]]
+    same_words = {"tokens": fingerprint(manifest["files"]), "fewest": fewest, "groups": _starts(manifest)}
+    found = find_phrases(
+        tokenize_folder,
+        shard_tokens,
+        table,
+        counts,
+        config.phrases,
+        workers.number,
+        parts,
+        same_words,
+        counted.rare_tokens,
+    )
     left = found.counts > 0  # some words stand in phrases alone
     report = {"passes": found.passes, "words_in_phrases_alone": int((~left[: len(counts)]).sum())}
     words = table.words()
@@ -104,35 +132,34 @@ def _fewest_in_phrases(config: VocabConfig) -> int:
 
 
 def count_words(
-    tokenize_folder: Path, manifest: dict[str, Any], out_folder: Path, workers: Workers, words: FrequentWords
+    tokenize_folder: Path, manifest: dict[str, Any], parts: Parts, workers: Workers, words: FrequentWords
 ) -> None:
     """Give `words` the distinct words of all shards with their counts; exact, whatever their number.
 
     Long corpora are counted in groups of shards, on several workers, and put together some bins of words at a time
-    (wordlab.dictionaries). A group that is finished is kept beside out_folder until all are: a run that is killed goes
-    on with the next.
+    (wordlab.dictionaries). A group that is finished is kept in `parts`: a run that is killed goes on with the next.
     """
     num_shards = len(manifest["shards"])
     groups = _groups(manifest)
     if len(groups) < 2:
-        paths = [tokenize_folder / f"dictionary-{index:05d}.arrow" for index in range(num_shards)]
+        paths = [tokenize_folder / _dictionary(index) for index in range(num_shards)]
         words.add(*merged(map(map_dictionary, progress(num_shards, "shard", "vocab", iterable=paths))))
         return
-    identity = identity_of("vocab", tokens=fingerprint(manifest["files"]), groups=[group.start for group in groups])
-    with kept_parts(out_folder, identity) as parts:
-        work = functools.partial(_count_group, tokenize_folder=tokenize_folder.absolute(), place=parts.place)
-        unfinished = [group for group in groups if parts.found(_group_name(group)) is None]
-        with progress(num_shards, "shard", "vocab") as bar:
-            bar.update(num_shards - sum(map(len, unfinished)))
-            for group, record in zip(unfinished, map_tasks(work, unfinished, workers, parts.place, True), strict=True):
-                parts.add(_group_name(group), record)
-                bar.update(len(group))
-        found = [map_dictionary(parts.folder / f"words-{_group_name(group)}.arrow") for group in groups]
-        bounds = [parts.found(_group_name(group))["bounds"] for group in groups]
-        with progress(BINS, "bin", "merge") as bar:
-            for bins, dictionary in merged_by_bins(found, bounds, dictionaries.MERGED_BYTES):
-                words.add(*dictionary)
-                bar.update(len(bins))
+    keys = {group: _group_key(group, manifest) for group in groups}
+    unfinished = [group for group in groups if parts.found(_group_name(group), keys[group]) is None]
+    work = functools.partial(_count_group, tokenize_folder=tokenize_folder.absolute(), place=parts.place)
+    tasks = [(group, keys[group]) for group in unfinished]
+    with progress(num_shards, "shard", "vocab") as bar:
+        bar.update(num_shards - sum(map(len, unfinished)))
+        for group, record in zip(unfinished, map_tasks(work, tasks, workers, parts.place, True), strict=True):
+            parts.add(_group_name(group), record)
+            bar.update(len(group))
+    found = [map_dictionary(parts.folder / f"{_group_name(group)}.arrow") for group in groups]
+    bounds = [parts.found(_group_name(group), keys[group])["bounds"] for group in groups]
+    with progress(BINS, "bin", "merge") as bar:
+        for bins, dictionary in merged_by_bins(found, bounds, dictionaries.MERGED_BYTES):
+            words.add(*dictionary)
+            bar.update(len(bins))
 
 
 def _groups(manifest: dict[str, Any]) -> list[range]:
@@ -140,9 +167,7 @@ def _groups(manifest: dict[str, Any]) -> list[range]:
     groups: list[range] = []
     start = together = 0
     for index in range(len(manifest["shards"])):
-        recorded = manifest["files"].get(
-            f"dictionary-{index:05d}.arrow", {"size_bytes": 0}
-        )  # a missing one is told later
+        recorded = manifest["files"].get(_dictionary(index), {"size_bytes": 0})  # a missing one is told later
         if index > start and (
             index - start == dictionaries.SHARDS_TOGETHER
             or together + recorded["size_bytes"] > dictionaries.MERGED_BYTES
@@ -153,16 +178,30 @@ def _groups(manifest: dict[str, Any]) -> list[range]:
     return [*groups, range(start, len(manifest["shards"]))] if manifest["shards"] else []
 
 
+def _starts(manifest: dict[str, Any]) -> list[int]:
+    return [group.start for group in _groups(manifest)]
+
+
 def _group_name(group: range) -> str:
-    return f"{group.start:05d}"
+    return f"words-{group.start:05d}"
 
 
-def _count_group(group: range, tokenize_folder: Path, place: Path) -> Record:
-    """Merge the dictionaries of a group of shards into one."""
+def _group_key(group: range, manifest: dict[str, Any]) -> str:
+    """Of what decides a group's words: its dictionaries."""
+    return fingerprint([manifest["files"].get(_dictionary(index)) for index in group])
+
+
+def _dictionary(index: int) -> str:
+    return f"dictionary-{index:05d}.arrow"
+
+
+def _count_group(task: tuple[range, str], tokenize_folder: Path, place: Path) -> Record:
+    """Merge the dictionaries of a group of shards into one. The task is a group and its key."""
+    group, key = task
 
     def work(folder: Path) -> dict[str, list[int]]:
-        paths = [tokenize_folder / f"dictionary-{index:05d}.arrow" for index in group]
+        paths = [tokenize_folder / _dictionary(index) for index in group]
         dictionary = merged(map(map_dictionary, paths)) if len(paths) > 1 else map_dictionary(paths[0])
-        return {"bounds": write_binned(folder / f"words-{_group_name(group)}.arrow", dictionary)}
+        return {"bounds": write_binned(folder / f"{_group_name(group)}.arrow", dictionary)}
 
-    return make_part(place, _group_name(group), work)
+    return make_part(place, _group_name(group), work, None, key)

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from wordlab.artifacts import fingerprint, sha256_file, write_manifest
+from wordlab.artifacts import fingerprint, sha256_file
 from wordlab.errors import ArtifactError
 from wordlab.hashed_file import HashedFile, write_hashed
 from wordlab.packing import Packer, TokenPart, UnknownIdError
@@ -99,8 +99,7 @@ def encode_corpus(
                 },
                 "shards": shards,
             }
-            write_manifest(parts.folder, "encode", content, parts.files())
-            parts.publish(out_folder)
+            parts.publish(out_folder, "encode", content)
     finally:
         load_lookup.cache_clear()
     return content

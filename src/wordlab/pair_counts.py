@@ -14,27 +14,26 @@ Here no count is lost. Most pairs cannot reach the threshold whatever their coun
 word. The others go into a sketch, an array of small counters that pairs share by their hash (Park, Chen and Yu 1995).
 A counter is at least the count of each of its pairs, so only those are counted one by one, in a second reading, that
 their counter would make a phrase. What is too long for one sketch is counted in parts, by the pairs' hash.
+
+Whatever is counted is a sum over the shards, which is kept on disk while it grows (wordlab.shard_sums).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from wordlab.parallel import bounded_map
-from wordlab.phrases import PairTable, pair_hash, pair_key
-from wordlab.stage import available_cores
-from wordlab.token_shards import joined_sentences, map_shard
-from wordlab.wordtable import WordTable
+from wordlab.joined_shards import JoinedShards
+from wordlab.phrases import pair_hash, pair_key
+from wordlab.shard_sums import KEPT_BYTES, Arrays, KeptSum
 
 FEWEST_SLOTS, MOST_SLOTS = 1 << 16, 1 << 26
-"""Counters of a sketch, a byte each, as many as tokens within these bounds. Every thread has a sketch."""
+"""Counters of a sketch, a byte each, as many as tokens within these bounds."""
 TOKENS_PER_SLOT = 4
 """A sketch of the largest size serves so many tokens for each counter; more of them are counted in parts."""
 MERGED_PAIRS = 1 << 20
@@ -43,7 +42,6 @@ _FULL = 255
 """A counter that has reached this bounds nothing."""
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
-Result = TypeVar("Result")
 Pairs = tuple[NDArray[np.uint64], NDArray[np.int64]]
 """Keys (phrases.pair_key), rising, and the count of each."""
 
@@ -73,40 +71,26 @@ def num_counters(num_tokens: int) -> int:
     return min(max(FEWEST_SLOTS, 1 << num_tokens.bit_length()), MOST_SLOTS)
 
 
+def num_parts(num_tokens: int) -> int:
+    """Parts, by their hash, in which the pairs of so many tokens are counted."""
+    return -(-num_tokens // (TOKENS_PER_SLOT * num_counters(num_tokens)))
+
+
 def memory_bytes(num_tokens: int, largest_shard: int, workers: int) -> int:
-    """Bytes that counting pairs takes: a sketch and a shard of so many tokens for each worker, and the pairs.
+    """Bytes that counting pairs takes: a sketch, a shard of so many tokens for each worker, and the pairs.
 
-    A token of a shard takes its id, its share of the offsets, and a key where its pair may be a phrase. The pairs that
-    are counted exactly are few; a byte for each token of the corpus is more than they take on Wikipedia.
+    A token of a shard takes its id, its share of the offsets, and a key where its pair may be a phrase; what a shard
+    adds is read again, a key a token at most. The pairs that are counted exactly are few; a byte for each token of the
+    corpus is more than they take on Wikipedia.
     """
-    return workers * (num_counters(num_tokens) + 16 * largest_shard) + num_tokens
+    return num_counters(num_tokens) + (16 * workers + 8) * largest_shard + num_tokens
 
 
-class JoinedShards:
-    """The token shards as a pass reads them: in ids of the table, joined by the passes before it."""
-
-    def __init__(self, folder: Path, num_shards: int, table: WordTable, workers: int) -> None:
-        """workers: threads, 0 for all cores."""
-        self.folder, self.num_shards, self.table = folder, num_shards, table
-        self.workers = max(1, min(workers or available_cores(), num_shards))
-        self.passes: list[PairTable] = []
-        self.bar: Any = None
-        """Progress is shown there while pairs are counted or joined."""
-
-    def map(self, work: Callable[[NDArray[np.int32], NDArray[np.int64]], Result]) -> Iterator[Result]:
-        """work(ids, offsets) of each shard, in order, on several threads: kernels leave Python's lock to others.
-
-        `work` may change both arrays.
-        """
-
-        def read_and_work(index: int) -> tuple[int, Result]:
-            shard = map_shard(self.folder, index, self.table)
-            return len(shard[0]), work(*joined_sentences(shard, self.table, self.passes))
-
-        with ThreadPoolExecutor(self.workers) as executor:
-            for num_tokens, result in bounded_map(executor, read_and_work, range(self.num_shards), self.workers + 1):
-                self.bar.update(num_tokens)
-                yield result
+def disk_bytes(num_tokens: int) -> int:
+    """Bytes that are kept on disk meanwhile: the sketch twice, what shards add to it, and three times the pairs."""
+    return (
+        2 * num_counters(num_tokens) + min(4 * num_tokens, max(KEPT_BYTES, num_counters(num_tokens))) + 3 * num_tokens
+    )
 
 
 def pair_ids(keys: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -114,66 +98,91 @@ def pair_ids(keys: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.in
     return (keys >> _HALF).astype(np.int64), (keys & _LOW).astype(np.int64)
 
 
-def count_pairs(shards: JoinedShards, counts: NDArray[np.int64], rule: Rule) -> Pairs:
-    """All pairs whose score is above the threshold, with their counts."""
+def count_pairs(shards: JoinedShards, counts: NDArray[np.int64], rule: Rule, kept: Callable[[str], KeptSum]) -> Pairs:
+    """All pairs whose score is above the threshold, with their counts. kept: where a sum of this name is kept."""
     by_word = np.zeros(len(shards.table) + 1)  # the last one for a word that no dictionary had
     by_word[: len(counts)] = counts
-    num_slots = num_counters(int(rule.num_tokens))
-    num_parts = int(-(-rule.num_tokens // (TOKENS_PER_SLOT * num_slots)))
-    kept: list[Pairs] = []
-    for part in range(num_parts):
-        which = (by_word, *rule, part, num_parts)
-        sketch = _sketch(shards, num_slots, which)
-        keys, numbers = _counted(shards, sketch, which)
+    number = num_parts(int(rule.num_tokens))
+    frequent: list[Pairs] = []
+    for part in range(number):
+        found = PairSum()
+        kept_sketch, kept_pairs = kept(f"sketch-{part}"), kept(f"pairs-{part}")
+        which = (by_word, *rule, part, number)
+        if kept_pairs.num_shards() == shards.num_shards:
+            shards.pass_over(shards.num_shards)
+            counters = np.zeros(0, dtype=np.uint8)
+        else:
+            sketch = Sketch(num_counters(int(rule.num_tokens)))
+            shards.add_up(sketch, kept_sketch, functools.partial(_slots, len(sketch.counters), which))
+            counters = sketch.counters
+        shards.add_up(found, kept_pairs, functools.partial(_counted, counters, which))
+        kept_sketch.remove()
+        keys, numbers = found.state()
         first, second = pair_ids(keys)
         scores = score(numbers.astype(np.float64), by_word[first], by_word[second], rule.num_tokens, rule.delta)
-        kept.append((keys[scores > rule.threshold], numbers[scores > rule.threshold]))
-    return _together(kept)
+        frequent.append((keys[scores > rule.threshold], numbers[scores > rule.threshold]))
+    return _together(frequent)
 
 
-def _sketch(shards: JoinedShards, num_slots: int, which: tuple[Any, ...]) -> NDArray[np.uint8]:
-    """Counters by hash, shape (num_slots,): each at least the count of any pair that has it, or full.
+class Sketch:
+    """Counters by hash, each at least the count of any pair that has it, or full."""
 
-    which: the last arguments of _add_to_sketch.
-    """
-    free = [np.zeros(num_slots, dtype=np.uint8) for _ in range(shards.workers)]
+    def __init__(self, num_slots: int) -> None:
+        self.counters = np.zeros(num_slots, dtype=np.uint8)
 
-    def work(ids: NDArray[np.int32], offsets: NDArray[np.int64]) -> None:
-        sketch = free.pop()  # never empty: as many as threads
-        try:
-            _add_to_sketch(ids, offsets, sketch, *which)
-        finally:
-            free.append(sketch)
+    def add(self, addend: Arrays) -> None:
+        """Count slots, uint32, each as often as it is there."""
+        (slots,) = addend
+        _count_slots(self.counters, slots)
 
-    for _ in shards.map(work):
-        pass
-    return added_up(free)
+    def state(self) -> Arrays:
+        return (self.counters,)
 
-
-def added_up(sketches: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """The sum of sketches, in the first of them; counters stay full."""
-    total, *others = sketches
-    for other in others:
-        total += np.minimum(other, _FULL - total)
-    return total
+    def restore(self, state: Arrays) -> None:
+        (self.counters,) = state
 
 
-def _counted(shards: JoinedShards, sketch: NDArray[np.uint8], which: tuple[Any, ...]) -> Pairs:
+class PairSum:
+    """Exact counts of pairs."""
+
+    def __init__(self) -> None:
+        self._merged = _together([])
+        self._parts: list[Pairs] = []
+        self._waiting = 0
+
+    def add(self, addend: Arrays) -> None:
+        """More pairs, each once, and their numbers."""
+        keys, numbers = addend
+        self._parts.append((keys, numbers))
+        self._waiting += len(keys)
+        if self._waiting > max(MERGED_PAIRS, len(self._merged[0])):
+            self.state()
+
+    def state(self) -> Pairs:
+        if self._parts:
+            self._merged, self._parts, self._waiting = _together([self._merged, *self._parts]), [], 0
+        return self._merged
+
+    def restore(self, state: Arrays) -> None:
+        keys, numbers = state
+        self._merged = keys, numbers
+
+
+def _slots(
+    num_slots: int, which: tuple[Any, ...], ids: NDArray[np.int32], offsets: NDArray[np.int64]
+) -> tuple[NDArray[np.uint32]]:
+    """The counters of all pairs of a part that may be phrases. which: as _slots_of_pairs takes it."""
+    slots = np.empty(len(ids), dtype=np.uint32)
+    return (slots[: _slots_of_pairs(ids, offsets, num_slots, *which, slots)],)  # type: ignore[call-arg]
+
+
+def _counted(
+    counters: NDArray[np.uint8], which: tuple[Any, ...], ids: NDArray[np.int32], offsets: NDArray[np.int64]
+) -> Pairs:
     """Exact counts of the pairs of a part that their counters could make phrases."""
-
-    def work(ids: NDArray[np.int32], offsets: NDArray[np.int64]) -> Pairs:
-        keys = np.empty(len(ids), dtype=np.uint64)
-        num_keys = _keys_above_threshold(ids, offsets, sketch, *which, keys)  # type: ignore[call-arg]
-        return np.unique(keys[:num_keys], return_counts=True)
-
-    merged, waiting = _together([]), 0
-    parts: list[Pairs] = []
-    for part in shards.map(work):
-        parts.append(part)
-        waiting += len(part[0])
-        if waiting > max(MERGED_PAIRS, len(merged[0])):
-            merged, parts, waiting = _together([merged, *parts]), [], 0
-    return _together([merged, *parts])
+    keys = np.empty(len(ids), dtype=np.uint64)
+    num_keys = _keys_above_threshold(ids, offsets, counters, *which, keys)  # type: ignore[call-arg]
+    return np.unique(keys[:num_keys], return_counts=True)
 
 
 def _together(parts: list[Pairs]) -> Pairs:
@@ -195,27 +204,37 @@ def _possible(most, first_count, second_count, num_tokens, delta, threshold):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _add_to_sketch(ids, offsets, sketch, by_word, num_tokens, delta, threshold, part, num_parts):
-    """Count each pair of the part that may be a phrase in its counter.
+def _slots_of_pairs(ids, offsets, num_slots, by_word, num_tokens, delta, threshold, part, num_parts, slots):
+    """Set the first of `slots` to the counters of the pairs of the part that may be phrases; returns their number.
 
     by_word: float64, tokens by word id.   part: of num_parts, by the low bits of the pairs' hash.
     """
-    shift = _counter_shift(sketch)
+    shift = _counter_shift(num_slots)
+    num_found = 0
     for sentence in range(len(offsets) - 1):
         for i in range(offsets[sentence] + 1, offsets[sentence + 1]):
             first_count, second_count = by_word[ids[i - 1]], by_word[ids[i]]
             most = min(first_count, second_count)
             if _possible(most, first_count, second_count, num_tokens, delta, threshold):
                 value = pair_hash(pair_key(ids[i - 1], ids[i]))
-                is_of_part = num_parts == 1 or np.int64(value & _LOW) % num_parts == part
-                if is_of_part and sketch[value >> shift] < _FULL:
-                    sketch[value >> shift] += 1
+                if num_parts == 1 or np.int64(value & _LOW) % num_parts == part:
+                    slots[num_found] = value >> shift
+                    num_found += 1
+    return num_found
+
+
+@njit(cache=True, nogil=True)
+def _count_slots(counters, slots):
+    """Add 1 to the counter of each slot, unless it is full."""
+    for slot in slots:
+        if counters[slot] < _FULL:
+            counters[slot] += 1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _keys_above_threshold(ids, offsets, sketch, by_word, num_tokens, delta, threshold, part, num_parts, keys):
     """Set the first of `keys` to the pairs of the part that may be phrases by their counters; returns their number."""
-    shift = _counter_shift(sketch)
+    shift = _counter_shift(len(sketch))
     num_keys = 0
     for sentence in range(len(offsets) - 1):
         for i in range(offsets[sentence] + 1, offsets[sentence + 1]):
@@ -235,9 +254,9 @@ def _keys_above_threshold(ids, offsets, sketch, by_word, num_tokens, delta, thre
 
 
 @njit(cache=True, nogil=True)
-def _counter_shift(sketch):
+def _counter_shift(num_slots):
     """How far to shift a hash of 64 bits for the number of a counter."""
     bits = 0
-    while 1 << bits < len(sketch):
+    while 1 << bits < num_slots:
         bits += 1
     return np.uint64(64 - bits)

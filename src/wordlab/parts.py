@@ -2,11 +2,16 @@
 
 A stage that is killed loses its output, since DVC removes what is there before it runs the stage again. So a stage that
 works shard by shard collects what is finished in a folder that DVC does not know, and goes on there when it is run
-again. The folder's name is made of everything that decides the bytes: inputs, parameters, code. With any other, what is
-there is removed, and the work begins anew.
+again. The folder's name is made of everything that decides the bytes: inputs, parameters, code.
 
-    data/tokenize.parts/<fingerprint>/files/      files as they will be in the output
-    data/tokenize.parts/<fingerprint>/records/    a file for each finished part: the SHA-256 of its files, its report
+    data/tokenize.parts/<common>-<all>/files/      files as they will be in the output
+    data/tokenize.parts/<common>-<all>/records/    a file for each finished part: its key, the SHA-256 of its files,
+                                                   its report
+
+Where an input was mended or a parameter changed in between, the folder of before is taken over if what decides the
+bytes of every part, `common`, is the same; else it is removed. A part is used only if its own key is what is asked for:
+a fingerprint of what decides the bytes of this part. It is renamed when it is taken over, so that whoever still writes
+for the run before finds no place to write to.
 
 A part's files are written elsewhere in the folder and moved to their place when whole, the record last. Nothing of it
 is believed on its record alone: after a power failure a file may lack its bytes, so all are read once and compared.
@@ -24,21 +29,32 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from wordlab.artifacts import fingerprint, move_into_place, sha256_file, sync_all, unwritable_as_error
+from wordlab.artifacts import (
+    fingerprint,
+    move_into_place,
+    sha256_file,
+    sync_all,
+    unwritable_as_error,
+    write_manifest,
+)
 from wordlab.code_identity import code_identity
-from wordlab.errors import ConfigError, CorpusError
 from wordlab.remote_files import CorpusPath, RemoteFile
 from wordlab.stage import progress, say
 
 Record = dict[str, Any]
-"""`files`: size_bytes and sha256 of each file by name, as manifests have them; `report`: whatever the work gave."""
+"""`key`: fingerprint of what decides its bytes; `files`: size_bytes and sha256 of each file by name, as manifests have
+them; `report`: whatever the work gave."""
+_NAME_DIGITS = 32
 
 
-def make_part(place: Path, name: str, work: Callable[[Path], Any], known: Mapping[str, str] | None = None) -> Record:
+def make_part(
+    place: Path, name: str, work: Callable[[Path], Any], known: Mapping[str, str] | None = None, key: str = ""
+) -> Record:
     """Have `work` write the files of a part into the folder it gets, move them to their place, and record it.
 
     place: `Parts.place`.   name: of the part; parts share no file.   work: returns its report, in types of JSON.
     known: SHA-256 of files by name, as far as `work` has found it while writing them.
+    key: fingerprint of what decides the part's bytes; empty where that is all that decides those of the whole work.
     Can be called in any process that sees the folder. Raises what `work` raises; then nothing of the part is left.
     """
     folder = place / f"{name}.{secrets.token_hex(8)}.tmp"
@@ -50,7 +66,7 @@ def make_part(place: Path, name: str, work: Callable[[Path], Any], known: Mappin
         files = {path.name: {"size_bytes": path.stat().st_size, "sha256": digests[path.name]} for path in paths}
         for path in paths:
             path.replace(place / "files" / path.name)
-        record = {"files": files, "report": report}
+        record = {"key": key or place.name, "files": files, "report": report}
         (folder / "record").write_text(json.dumps({"record": record, "fingerprint": fingerprint(record)}))
         (folder / "record").replace(place / "records" / f"{name}.json")
     finally:
@@ -61,42 +77,89 @@ def make_part(place: Path, name: str, work: Callable[[Path], Any], known: Mappin
 class Parts:
     """The finished parts of one piece of work. Made by `kept_parts`."""
 
-    def __init__(self, root: Path, identity: Mapping[str, Any]) -> None:
-        """root: holds the parts of this identity, whose parts are read and checked, and nothing else afterwards."""
-        self.root = root
-        self.place = (root / fingerprint(identity)[:32]).absolute()
+    def __init__(self, root: Path, identity: Mapping[str, Any], common: Mapping[str, Any] | None = None) -> None:
+        """root: holds the parts of this work, which are read and checked, and nothing else afterwards.
+
+        identity: what decides the bytes of the work.   common: what of it decides those of every part, None for all of
+        it. Parts of other work with the same are kept until they are asked for, or `publish` sees that they are not.
+        """
+        family = fingerprint(identity if common is None else common)[:_NAME_DIGITS]
+        self.place = (root / f"{family}-{fingerprint(identity)[:_NAME_DIGITS]}").absolute()
         self.folder = self.place / "files"
-        for other in root.iterdir() if root.is_dir() else []:
-            if other.name != self.place.name:
-                _remove(other)
+        self.of_other_work = self._take_over(root, family)
+        """Whether an earlier run of something else has left them."""
         for folder in (self.folder, self.place / "records"):
             folder.mkdir(parents=True, exist_ok=True)
         self._records = _whole_records(self.place)
+        self._used: set[str] = set()
         self.num_kept = len(self._records)
         """Parts that an earlier run has left."""
 
-    def found(self, name: str) -> Any:
-        """The report of a part that is finished, or None."""
+    def _take_over(self, root: Path, family: str) -> bool:
+        """Make the folder of other work of this family the place, if it is not there yet; remove all others."""
+        taken = False
+        for other in sorted(root.iterdir()) if root.is_dir() else []:
+            if other.name == self.place.name:
+                continue
+            if other.name.startswith(f"{family}-") and not self.place.exists():
+                other.rename(self.place)
+                taken = True
+            else:
+                _remove(other)
+        return taken
+
+    def found(self, name: str, *keys: str) -> Any:
+        """The report of a finished part that has one of these keys, by default that of the whole work; or None.
+
+        A part of that name with another key is removed.
+        """
         record = self._records.get(name)
-        return record["report"] if record else None
+        if record is None:
+            return None
+        if record["key"] not in (keys or (self.place.name,)):
+            self.remove_part(name)
+            return None
+        self._used.add(name)
+        return record["report"]
+
+    def names(self, start: str) -> list[str]:
+        """Of the parts that are there, used or not, whose names begin so; in order."""
+        return sorted(name for name in self._records if name.startswith(start))
 
     def add(self, name: str, record: Record) -> Any:
         """Note a part that `make_part` has finished; its report."""
         self._records[name] = record
+        self._used.add(name)
         return record["report"]
 
-    def files(self) -> dict[str, dict[str, Any]]:
-        """Size and SHA-256 of all files of finished parts, by name, for `write_manifest`."""
-        return {name: about for record in self._records.values() for name, about in record["files"].items()}
+    def digest(self, name: str) -> str:
+        """SHA-256 over the names, sizes and SHA-256 of a part's files."""
+        return fingerprint(self._records[name]["files"])
 
-    def publish(self, output: Path) -> None:
-        """Move the files to be the output folder, in place of what is there."""
+    def files(self) -> dict[str, dict[str, Any]]:
+        """Size and SHA-256 of all files of the parts that are used, by name, for `write_manifest`."""
+        return {name: about for part in sorted(self._used) for name, about in self._records[part]["files"].items()}
+
+    def remove_part(self, name: str) -> None:
+        """Remove a part, if it is there: its record, then its files."""
+        self._used.discard(name)
+        if record := self._records.pop(name, None):
+            _remove(self.place / "records" / f"{name}.json")
+            for file in record["files"]:
+                _remove(self.folder / file)
+
+    def publish(self, output: Path, stage: str, content: dict[str, Any]) -> None:
+        """Move the files of the parts that are used to be the output folder, with a manifest, in place of what is
+        there."""
+        for name in set(self._records) - self._used:
+            self.remove_part(name)
+        write_manifest(self.folder, stage, content, self.files())
         sync_all(self.folder)
         move_into_place(self.folder, output)
 
     def remove(self) -> None:
-        """Remove everything, once what the parts were made for is in its place, or cannot be."""
-        _remove(self.root)
+        """Remove everything, once what the parts were made for is in its place, or nobody can use them."""
+        _remove(self.place.parent)
 
 
 def identity_of(stage: str, **what: Any) -> dict[str, Any]:
@@ -113,28 +176,32 @@ def file_identity(path: CorpusPath) -> list[Any]:
 
 
 @contextlib.contextmanager
-def kept_parts(output: Path, identity: Mapping[str, Any]) -> Iterator[Parts]:
-    """The parts of the work that makes `output`, with those that an earlier run has finished.
+def kept_parts(output: Path, identity: Mapping[str, Any], common: Mapping[str, Any] | None = None) -> Iterator[Parts]:
+    """The parts of the work that makes `output`, with those that an earlier run has finished. See `Parts`.
 
-    They stay when the work ends in an error that may be mended from outside (a full disk, too little memory), or is
-    stopped; they go when it is done, or cannot be done with these inputs and parameters. Errors of the disk become
-    messages, as in `artifacts.output_folder`.
+    They go when the work is done. Whatever else ends it, they stay: a stop, a full disk, too little memory, and an
+    error of the text or the parameters too, since who mends one file of a thousand need not wait for the others again.
+    Errors of the disk become messages, as in `artifacts.output_folder`.
     """
     with unwritable_as_error(output):
         output.parent.mkdir(parents=True, exist_ok=True)
-        parts = Parts(output.with_name(output.name + ".parts"), identity)
+        parts = Parts(output.with_name(output.name + ".parts"), identity, common)
         if parts.num_kept:
-            say(f"going on: an earlier run has finished {parts.num_kept} parts of the work, which are kept")
+            say(_going_on(parts))
         try:
             yield parts
-        except (ConfigError, CorpusError):
-            parts.remove()
-            raise
         except BaseException:
             if not any((parts.place / "records").glob("*.json")):
                 parts.remove()
             raise
         parts.remove()
+
+
+def _going_on(parts: Parts) -> str:
+    found = f"going on: an earlier run has finished {parts.num_kept} parts of the work"
+    if parts.of_other_work:
+        return f"{found}; files or parameters have changed since, and what does not depend on these is kept"
+    return f"{found}, which are kept"
 
 
 def _whole_records(place: Path) -> dict[str, Record]:
@@ -163,7 +230,7 @@ def _whole_record(place: Path, path: Path) -> Record | None:
     try:
         written = json.loads(path.read_bytes())
         record: Record = written["record"]
-        if fingerprint(record) != written["fingerprint"]:
+        if fingerprint(record) != written["fingerprint"] or not isinstance(record["key"], str):
             return None
         for name, about in record["files"].items():
             file = place / "files" / name

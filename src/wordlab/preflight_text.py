@@ -140,14 +140,14 @@ def vocab(params: Params, _: int | None) -> Need:
     shards = read_manifest(folder, "tokenize")["shards"]
     distinct, kept, word_bytes, exponent = counted_words(folder, len(shards), params.vocab.min_count)
     kept = min(kept, params.vocab.max_size or kept)
-    counting, phrases = _phrases(params, shards, kept)
+    counting, counting_disk, phrases = _phrases(params, shards, kept)
     kept += phrases
     rows, groups, waiting = merging(folder, len(shards), word_bytes)
     # The table's arrays are copied to grow, so the text of the words is there three times at worst.
     word = COUNTED_WORD_BYTES + 3 * word_bytes
     merge = min(int(distinct * groups**-exponent), rows) * word
     words = kept * (SELECTED_WORD_BYTES + 4 * word_bytes) + counting + phrases * (PHRASE_BYTES + 6 * word_bytes)
-    disk = kept * (40 + 2 * word_bytes) + phrases * (44 + 2 * word_bytes) + waiting + MINIMUM_DISK
+    disk = kept * (40 + 2 * word_bytes) + phrases * (44 + 2 * word_bytes) + waiting + counting_disk + MINIMUM_DISK
     lower = "a higher vocab.min_count, or a vocab.max_size, or a smaller corpus"
     if counting:  # words that are frequent enough for phrases are in a table of their own
         fewest = min(params.vocab.min_count, params.vocab.phrases.delta + 1)
@@ -157,15 +157,17 @@ def vocab(params: Params, _: int | None) -> Need:
     return Need("vocab", memory, waiting, disk, DATA / "vocab", lower)
 
 
-def _phrases(params: Params, shards: list[dict[str, int]], words: int) -> tuple[int, int]:
-    """Bytes that looking for phrases takes, and about how many of them there will be beside so many words."""
+def _phrases(params: Params, shards: list[dict[str, int]], words: int) -> tuple[int, int, int]:
+    """Bytes of memory and of disk that looking for phrases takes, and about how many there will be beside so many
+    words."""
     if not params.vocab.phrases.thresholds:
-        return 0, 0
-    from wordlab.pair_counts import memory_bytes
+        return 0, 0, 0
+    from wordlab.pair_counts import disk_bytes, memory_bytes
 
     tokens = [shard["num_tokens"] for shard in shards]
     workers = min(params.run.workers or available_cores(), len(shards))
-    return memory_bytes(sum(tokens), max(tokens, default=0), workers), words // WORDS_PER_PHRASE
+    memory = memory_bytes(sum(tokens), max(tokens, default=0), workers)
+    return memory, disk_bytes(sum(tokens)), words // WORDS_PER_PHRASE
 
 
 def encode(params: Params, _: int | None) -> Need:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from wordlab.artifacts import write_manifest
 from wordlab.corpus_format import TEXT, is_plain_text, open_corpus_text
 from wordlab.decompression import sniff_format
 from wordlab.duplicates import VERDICTS
@@ -27,7 +26,8 @@ from wordlab.errors import CorpusError
 from wordlab.line_filters import filter_versions
 from wordlab.morphemes import count_morphemes, kiwi_versions
 from wordlab.parallel import Workers, as_workers, map_tasks
-from wordlab.parts import Parts, Record, file_identity, identity_of, kept_parts, make_part
+from wordlab.part_keys import PartKeys
+from wordlab.parts import Parts, Record, kept_parts, make_part
 from wordlab.pieces import MODEL, count_pieces, train_pieces
 from wordlab.remote_files import CorpusPath, size_of
 from wordlab.sections.download import CorpusFormatConfig
@@ -65,27 +65,29 @@ def tokenize_corpus(
 ) -> dict[str, Any]:
     """Tokenize the files, in this order, into out_folder. Returns the manifest's content. stored: how they are.
 
-    Goes on with the shards that a run of the same was killed over. Raises CorpusError if there is nothing to learn from
-    or the text is broken.
+    Goes on with the shards that an earlier run has finished before it ended, if they would be the same now. Raises
+    CorpusError if there is nothing to learn from or the text is broken.
     """
     versions = _versions(config)  # what is missing is told before anything is read
     workers = as_workers(workers)
-    described = {"config": dataclasses.asdict(config), "stored": dataclasses.asdict(stored)} | versions
-    identity = identity_of("tokenize", files=[file_identity(path) for path in files], **described)
-    with kept_parts(out_folder, identity) as parts:
+    keys = PartKeys(files, config, stored, versions)
+    with kept_parts(out_folder, keys.identity, keys.common) as parts:
+        before: list[str] = []
         for name, work in _passes_before(config):
-            if parts.found(name) is None:
+            key = keys.of_pass(name, before)
+            if parts.found(name, key) is None:
                 tasks = _tasks(files, config, stored, Counter(), workers, announce=False)
                 one_pass = functools.partial(work, tasks, config, workers=workers, shared=parts.place)
-                parts.add(name, make_part(parts.place, name, one_pass))
+                parts.add(name, make_part(parts.place, name, one_pass, None, key))
+            before.append(parts.digest(name))
         dropped: Counter[str] = Counter()
-        tasks = _tasks(files, config, stored, dropped, workers)
-        reports = _all_shards(tasks, config, parts, workers, _bytes_to_read(files, config, stored))
+        keyed = ((task, keys.of_shard(task, before)) for task in _tasks(files, config, stored, dropped, workers))
+        reports = _all_shards(keyed, config, parts, workers, _bytes_to_read(files, config, stored))
         content = _manifest_content(reports, dropped) | versions
         if content["num_tokens"] == 0:
+            parts.remove()  # there is nothing in them
             raise CorpusError(_no_tokens_message(files, reports, dropped))
-        write_manifest(parts.folder, "tokenize", content, parts.files())
-        parts.publish(out_folder)
+        parts.publish(out_folder, "tokenize", content)
     return content
 
 
@@ -100,35 +102,43 @@ def _passes_before(config: TokenizeConfig) -> list[tuple[str, Callable[..., dict
 
 
 def _all_shards(
-    tasks: Iterator[ShardTask], config: TokenizeConfig, parts: Parts, workers: Workers, total: int | None
+    tasks: Iterable[tuple[ShardTask, list[str]]],
+    config: TokenizeConfig,
+    parts: Parts,
+    workers: Workers,
+    total: int | None,
 ) -> list[ShardReport]:
-    """Have every shard worked on that is not finished yet. Their reports, in order."""
-    names: list[str] = []
+    """Have every shard worked on that is not finished yet. Their reports, in order. tasks: with their keys."""
+    reports: dict[str, Any] = {}
     with progress(total, "B", "tokenize") as bar:
 
-        def unfinished() -> Iterator[ShardTask]:
-            for task in tasks:
-                names.append(_part_name(task))
-                if report := parts.found(names[-1]):
-                    bar.update(report["raw_bytes"])
+        def unfinished() -> Iterator[tuple[ShardTask, str]]:
+            for task, keys in tasks:
+                name = _part_name(task)
+                reports[name] = parts.found(name, *keys)
+                if reports[name] is None:
+                    yield task, keys[0]
                 else:
-                    yield task
+                    bar.update(reports[name]["raw_bytes"])
 
         work = functools.partial(_make_shard, config=config, place=parts.place)
         for name, record in map_tasks(work, unfinished(), workers, parts.place):
-            bar.update(parts.add(name, record)["raw_bytes"])
-    return [ShardReport(**parts.found(name)) for name in names]
+            reports[name] = parts.add(name, record)
+            bar.update(reports[name]["raw_bytes"])
+    return [ShardReport(**report) for report in reports.values()]
 
 
 def _part_name(task: ShardTask) -> str:
     return f"{task.index:05d}"
 
 
-def _make_shard(task: ShardTask, config: TokenizeConfig, place: Path) -> tuple[str, Record]:
+def _make_shard(keyed: tuple[ShardTask, str], config: TokenizeConfig, place: Path) -> tuple[str, Record]:
+    task, key = keyed
+
     def work(folder: Path) -> dict[str, Any]:
         return dataclasses.asdict(tokenize_shard(task, config, folder, place / "files"))
 
-    return _part_name(task), make_part(place, _part_name(task), work)
+    return _part_name(task), make_part(place, _part_name(task), work, None, key)
 
 
 def _versions(config: TokenizeConfig) -> dict[str, Any]:
