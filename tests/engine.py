@@ -305,6 +305,16 @@ def relative_error(found: Result, right: Result, start: NDArray[np.float32]) -> 
     return float(np.linalg.norm(found.table - right.table) / unit)
 
 
+def assert_same_step(case: Case, tolerance: float = 0.0) -> None:
+    """tolerance: 0: what float32 explains. The sums of softmax are longer, and a few n-gram rows move many times."""
+    tolerance = tolerance or (1e-4 if case.subwords else 1e-5) * (3 if case.model.objective == "softmax" else 1)
+    start = start_table(case)
+    found, right = run_engine(case, start), run_reference(case, start)
+    assert relative_error(found, right, start) < tolerance
+    assert found.loss == pytest.approx(right.loss, rel=tolerance)
+    assert found.weight == pytest.approx(right.weight, rel=1e-6)
+
+
 def topic_sentences(number: int, seed: int = 0) -> list[list[int]]:
     """Sentences of 4 to 12 words, each about one of two topics: words 0 to 9, or 10 to 19."""
     rng = np.random.default_rng(seed)

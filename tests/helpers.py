@@ -1,6 +1,8 @@
 """Small things for tests of any module.
 
 make_model_folder(path)     a model folder as stage train writes it (data/train/seed-N), of any size, in milliseconds
+refused(path)               what Embeddings.load says of a file that it does not take
+error_of(capsys, ...)       what the command `wordlab ...` says when it fails
 make_root(folder, files)    a /proc and /sys of one's own, for tests of what a machine has
 """
 
@@ -11,9 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from wordlab import cli
 from wordlab.artifacts import write_manifest
+from wordlab.embeddings import Embeddings
+from wordlab.errors import ArtifactError
 from wordlab.vocab import Vocab
 
 CONFIG = {
@@ -56,3 +62,23 @@ def make_root(root: Path, files: dict[str, str]) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     return root
+
+
+def refused(path: Path, data: bytes | None = None) -> str:
+    """What Embeddings.load says of a file that it does not take. data: written there first."""
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(ArtifactError) as caught:
+        Embeddings.load(path)
+    assert str(caught.value).endswith("Export or download it again.")
+    return str(caught.value)
+
+
+def error_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What the command says when it fails, and nothing on standard output."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(list(arguments))
+    assert caught.value.code == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err

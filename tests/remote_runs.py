@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tests.test_pipeline import Project
+from tests.pipeline_project import Project
 
 MISSING = [name for name in ("dvc_s3", "moto", "flask") if importlib.util.find_spec(name) is None]
 """What a server of S3's kind in the test, and DVC as its client, lack here."""

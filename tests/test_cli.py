@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from gensim.models import KeyedVectors
 
-from tests.helpers import CONFIG, make_model_folder
+from tests.helpers import CONFIG, error_of, make_model_folder
 from wordlab import cli
 from wordlab.artifacts import write_manifest
 
@@ -28,15 +28,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     make_model_folder(tmp_path / "data/train/seed-1", WORDS, VECTORS, config={**CONFIG, "corpus": "enwik8"})
     return tmp_path
-
-
-def error_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    with pytest.raises(SystemExit) as caught:
-        cli.main(list(arguments))
-    assert caught.value.code == 1
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    return captured.err
 
 
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:

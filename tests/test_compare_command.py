@@ -11,6 +11,7 @@ import matplotlib
 import pytest
 
 from tests.experiments import make_results
+from tests.helpers import error_of
 from wordlab import cli
 from wordlab.comparison import compare
 from wordlab.comparison_plot import difference_figure, save_figure
@@ -30,15 +31,6 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_results(tmp_path / "ours", OURS)
     make_results(tmp_path / "theirs", THEIRS)
     return tmp_path
-
-
-def error_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    with pytest.raises(SystemExit) as caught:
-        cli.main(list(arguments))
-    assert caught.value.code == 1
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    return captured.err
 
 
 def test_compare_prints_text_markdown_or_json(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,8 +18,9 @@ from gensim.models.fasttext import (
     save_facebook_model,
 )
 
+from tests.helpers import refused
 from wordlab.embeddings import Embeddings
-from wordlab.errors import ArtifactError, QueryError, ResourceError
+from wordlab.errors import QueryError, ResourceError
 from wordlab.formats import fasttext_parts
 from wordlab.ngrams import Ngrams
 from wordlab.subword_vectors import SubwordVectors
@@ -274,15 +275,6 @@ def test_a_parameter_that_no_file_can_hold_becomes_fasttexts_default(tmp_path: P
     found = Embeddings.load(tmp_path / "x.bin").config
     assert found is not None and found["vocab"] == {"min_count": 1, "subsample_t": 0.5}
     assert (found["model"]["window"], found["model"]["negatives"], found["train"]) == (5, 5, {"epochs": 5})
-
-
-def refused(path: Path, data: bytes | None = None) -> str:
-    if data is not None:
-        path.write_bytes(data)
-    with pytest.raises(ArtifactError) as caught:
-        Embeddings.load(path)
-    assert str(caught.value).endswith("Export or download it again.")
-    return str(caught.value)
 
 
 def test_damage_is_told(tmp_path: Path) -> None:

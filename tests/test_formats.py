@@ -19,6 +19,7 @@ from gensim.models import KeyedVectors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers import refused
 from wordlab.embeddings import Embeddings
 from wordlab.errors import ArtifactError, QueryError, ResourceError
 from wordlab.formats import contents, named_arrays, registry, safetensors
@@ -49,15 +50,6 @@ def model_of(words: list[str], dim: int, **more: Any) -> Embeddings:
 def assert_same(found: Embeddings, model: Embeddings) -> None:
     assert found.words == model.words
     assert found.input_vectors.view(np.uint32).tolist() == model.input_vectors.view(np.uint32).tolist()
-
-
-def refused(path: Path, data: bytes | None = None) -> str:
-    if data is not None:
-        path.write_bytes(data)
-    with pytest.raises(ArtifactError) as caught:
-        Embeddings.load(path)
-    assert str(caught.value).endswith("Export or download it again.")
-    return str(caught.value)
 
 
 # ---- all formats

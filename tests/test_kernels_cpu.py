@@ -21,6 +21,7 @@ from tests.engine import (
     SENTENCES,
     Case,
     CpuEngine,
+    assert_same_step,
     cpu_flags,
     estimated_memory,
     expected_step,
@@ -58,16 +59,6 @@ SHAPES = (
     (4, 100, 64, 3, 2, 140),
     (1030, 2, 8, 4, 1, 30),
 )
-
-
-def assert_same_step(case: Case, tolerance: float = 0.0) -> None:
-    """tolerance: 0: what float32 explains. The sums of softmax are longer, and a few n-gram rows move many times."""
-    tolerance = tolerance or (1e-4 if case.subwords else 1e-5) * (3 if case.model.objective == "softmax" else 1)
-    start = start_table(case)
-    found, right = run_engine(case, start), run_reference(case, start)
-    assert relative_error(found, right, start) < tolerance
-    assert found.loss == pytest.approx(right.loss, rel=tolerance)
-    assert found.weight == pytest.approx(right.weight, rel=1e-6)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

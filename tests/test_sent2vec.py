@@ -16,13 +16,13 @@ from tests.engine import (
     WORDS_PER_TOPIC,
     Case,
     CpuEngine,
+    assert_same_step,
     estimated_memory,
     make_case,
     model_config,
     random_case,
     reference,
     reference_batches,
-    relative_error,
     run_engine,
     run_reference,
     sentence_case,
@@ -56,14 +56,6 @@ SHAPES = (
     (301, 2, 3, 100, 16, 5, 32, 200),
     (1030, 2, 2, 50, 8, 4, 8, 30),
 )
-
-
-def assert_same_step(case: Case, tolerance: float = 1e-5) -> None:
-    start = start_table(case)
-    found, right = run_engine(case, start), run_reference(case, start)
-    assert relative_error(found, right, start) < tolerance
-    assert found.loss == pytest.approx(right.loss, rel=tolerance)
-    assert found.weight == pytest.approx(right.weight, rel=1e-6)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.helpers import refused
 from wordlab import machine
 from wordlab.embeddings import Embeddings
 from wordlab.errors import ArtifactError, QueryError, ResourceError
@@ -181,14 +182,6 @@ def test_an_unwritable_place_is_told_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 # ---- damage
-
-
-def refused(path: Path, data: bytes) -> str:
-    path.write_bytes(data)
-    with pytest.raises(ArtifactError) as caught:
-        Embeddings.load(path)
-    assert str(caught.value).endswith("Export or download it again.")
-    return str(caught.value)
 
 
 @FORM

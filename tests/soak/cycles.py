@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.pipeline_project import PARTS, REPORTS_SPEED, Project, environment, shrink, write_corpus
 from tests.soak.workbench import ROOT, digests
-from tests.test_pipeline import PARTS, REPORTS_SPEED, Project, environment, shrink, write_corpus
 from wordlab.stage import say
 
 CHOICES: dict[str, tuple[Any, ...]] = {

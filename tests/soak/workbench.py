@@ -20,29 +20,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.pipeline_project import SMALL, Project, environment, write_corpus
 from tests.soak.syscalls import Fault, Watched, run_watched, unavailable
 from tests.soak.warm import WarmStart
-from tests.test_pipeline import Project, environment, write_corpus
 from wordlab.artifacts import MANIFEST, read_manifest, sha256_file
 from wordlab.errors import ArtifactError
 from wordlab.stage import say
 
 ROOT = Path(__file__).parents[2]
-SETTINGS: dict[str, Any] = {
-    "seeds": [1],
-    "corpus": "own.txt",
-    "download.evaluation_sets": ["wordsim353"],
-    "tokenize.normalizer": "plain",
-    "tokenize.shard_bytes": 16384,
-    "vocab.min_count": 1,
-    "model.dim": 8,
-    "train.epochs": 2,
-    "train.batch_tokens": 64,
-    "evaluate.neighbors": ["king"],
-    "report.map_words": 10,
-    "run.threads": 2,
-    "run.workers": 1,
-}
+SETTINGS = SMALL | {"seeds": [1], "download.evaluation_sets": ["wordsim353"], "run.threads": 2}
 EARLIER: dict[str, Any] = {
     "tokenize.shard_bytes": 20000,
     "vocab.min_count": 2,
