@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import importlib.util
 import io
 import lzma
 import os
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fsspec
 import pyarrow as pa
@@ -31,13 +34,14 @@ from tests.test_cluster import NEEDS_DASK
 from tests.text_helpers import read_sentences, tokenize_config, written
 from wordlab import remote_files, spans
 from wordlab.artifacts import read_manifest
-from wordlab.corpus_format import file_kind, open_corpus_text
+from wordlab.corpus_format import file_kind, look_at_kinds, open_corpus_text
 from wordlab.errors import ArtifactError, ConfigError, CorpusError, DownloadError
+from wordlab.opened_ahead import opened_ahead
 from wordlab.own_corpus import find_own
 from wordlab.parallel import Workers
 from wordlab.rawtext import corpus_files
 from wordlab.remote_corpus import RemoteCorpus, describe_remote, find_remote, is_url
-from wordlab.remote_files import RemoteFile
+from wordlab.remote_files import AT_ONCE, RemoteFile
 from wordlab.sections.download import CorpusFormatConfig
 from wordlab.spans import cut_into_shards
 from wordlab.tokenizing import tokenize_corpus
@@ -48,7 +52,7 @@ TEXT = "".join(f"Zeile {i} von {i % 7} 한국어 und mehr.\n" for i in range(300
 
 
 class Watched(MemoryFileSystem):
-    """Files in memory that note what is read of them, and refuse those named so."""
+    """Files in memory that note what is read of them, and refuse those named so; slow ones wait for one another."""
 
     protocol = "watched"
     store: dict[str, Any] = {}  # noqa: RUF012 - as in the class above
@@ -56,6 +60,29 @@ class Watched(MemoryFileSystem):
     read_bytes = 0
     meanwhile: Any = None
     """Called when a file is read."""
+    questions: ClassVar[Counter[str]] = Counter()
+    """Asked of each file: what it is, and to open it."""
+    at_once = most_at_once = 0
+    """Questions under way, and the most that ever were."""
+    seconds = 0.0
+    """That a question takes."""
+
+    def info(self, path: str, **options: Any) -> Any:
+        with self._question(path):
+            return super().info(path, **options)
+
+    @contextlib.contextmanager
+    def _question(self, path: str) -> Iterator[None]:
+        with _LOCK:
+            Watched.questions[path.rpartition("/")[2]] += 1
+            Watched.at_once += 1
+            Watched.most_at_once = max(Watched.at_once, Watched.most_at_once)
+        time.sleep(Watched.seconds)
+        try:
+            yield
+        finally:
+            with _LOCK:
+                Watched.at_once -= 1
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
@@ -66,8 +93,12 @@ class Watched(MemoryFileSystem):
             raise PermissionError("who are you?")
         if "broken" in path and mode == "rb":
             raise RuntimeError("no such luck\nat all")
-        file = super()._open(path, mode, **options)
+        with self._question(path) if mode == "rb" else contextlib.nullcontext():
+            file = super()._open(path, mode, **options)
         return _Noted(file) if mode == "rb" else file
+
+
+_LOCK = threading.Lock()
 
 
 class _Noted(io.BytesIO):
@@ -93,7 +124,9 @@ def store() -> Iterator[Watched]:
     Watched.store.clear()
     Watched.pseudo_dirs[:] = [""]
     Watched.meanwhile = None
-    Watched.read_bytes = 0
+    Watched.read_bytes = Watched.most_at_once = 0
+    Watched.seconds = 0.0
+    Watched.questions.clear()
 
 
 def put(store: Watched, **files: bytes) -> None:
@@ -152,6 +185,84 @@ def test_who_cuts_plain_text_reads_little_of_it(store: Watched) -> None:
     tasks = list(cut_into_shards([the_file("watched://corpus/large.txt")], 1 << 20, True))
     assert len(tasks) == 6 and Watched.read_bytes < 8 * (3 << 16)
     assert b"".join(span.data for span in tasks[3].read()).count(b"\n") == len(tasks[3].read()[0].data) // 15
+
+
+def many_files(store: Watched, number: int = 90) -> tuple[CorpusFormatConfig, list[RemoteFile]]:
+    """Small files whose names do not tell what they are, each question about which takes a while."""
+    for index in range(number):
+        store.pipe_file(f"/many/{index:05d}", b"file %d has words\n" % index * 20)
+    files = find_remote("watched://many").files()
+    Watched.seconds = 0.003
+    return AUTO, files
+
+
+def test_many_files_are_looked_at_beside_each_other(store: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored, files = many_files(store)
+    corpus = describe_remote(find_remote("watched://many"), stored)
+    assert [file["path"] for file in corpus["files"]] == [file.name for file in files]
+    assert 8 <= Watched.most_at_once <= remote_files.AT_ONCE
+    asked = Watched.questions.copy()
+    look_at_kinds(files, stored)
+    assert {file_kind(file, stored) for file in files} == {"text"}
+    assert Watched.questions == asked and set(asked.values()) == {2}, "a file was looked at again"
+
+
+@pytest.mark.parametrize("kind", ["auto", "text"])
+def test_many_files_are_tokenized_without_waiting_for_each(store: Watched, tmp_path: Path, kind: str) -> None:
+    stored, files = many_files(store)
+    stored = CorpusFormatConfig(kind=kind, field="text", encoding="utf-8")
+    Watched.most_at_once = 0
+    tasks = tokenized_alone(files, tmp_path / "there", stored)
+    assert tasks > 5 and 8 <= Watched.most_at_once <= remote_files.AT_ONCE
+    whole = Counter(Watched.questions.values()).most_common(1)[0][0]
+    assert whole <= 7 and max(Watched.questions.values()) <= 10, "more questions of a file than need be"
+    here = [written(tmp_path / file.name, b"file %d has words\n" % index * 20) for index, file in enumerate(files)]
+    Watched.most_at_once = 0
+    assert tokenized_alone(here, tmp_path / "here", stored) == tasks and Watched.most_at_once == 0
+    assert read_sentences(tmp_path / "there") == read_sentences(tmp_path / "here")
+
+
+def tokenized_alone(files: list[Any], folder: Path, stored: CorpusFormatConfig) -> int:
+    content = tokenize_corpus(files, tokenize_config(shard_bytes=1 << 12), folder, 1, stored)
+    return len(content["shards"])
+
+
+def test_of_several_files_that_cannot_be_read_the_first_is_told(store: Watched, tmp_path: Path) -> None:
+    stored, files = many_files(store, 40)
+    Watched.seconds = 0
+    for index in (33, 30, 35):
+        store.pipe_file(f"/many/{index:05d}", b"now another text\n")
+    for _ in range(5):
+        with pytest.raises(CorpusError, match=r"many/00030 has changed"):
+            look_at_kinds(files, stored)
+    look_at_kinds(files[:30], stored)
+    with pytest.raises(CorpusError, match=r"many/00030 has changed"):
+        tokenize_corpus(files, tokenize_config(shard_bytes=1 << 12), tmp_path / "out", 1, stored)
+
+
+def test_files_that_were_opened_ahead_are_closed_and_told_in_their_turn() -> None:
+    opened: list[int] = []
+    closed: list[int] = []
+
+    class File:
+        def __init__(self, number: int) -> None:
+            if number == 9:
+                raise CorpusError("the ninth")
+            opened.append(number)
+            self.number = number
+
+        def close(self) -> None:
+            closed.append(self.number)
+
+    given: list[int] = []
+    with pytest.raises(CorpusError, match="the ninth"):
+        for file in opened_ahead(range(100), File, lambda number: number % 5 != 4):
+            given.append(file.number)
+    assert given == list(range(9)) and set(opened) - set(given) == set(closed) and len(opened) < 9 + 2 * AT_ONCE
+    files = opened_ahead(range(100), File, lambda number: False)
+    assert [next(files).number for _ in range(3)] == [0, 1, 2]
+    files.close()
+    assert opened[-3:] == [0, 1, 2], "a file was opened that is not to be opened ahead"
 
 
 def test_a_stream_is_asked_for_in_growing_pieces_that_are_bounded(store: Watched) -> None:

@@ -10,6 +10,7 @@ import codecs
 import functools
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal
 
@@ -19,7 +20,7 @@ from wordlab.errors import ArtifactError, ConfigError, CorpusError
 from wordlab.piece_stream import piece_stream
 from wordlab.rawtext import DOWNLOAD
 from wordlab.records import json_texts, wikiextractor_texts
-from wordlab.remote_files import CorpusPath, RemoteFile
+from wordlab.remote_files import CorpusPath, RemoteFile, look_at_all
 from wordlab.sections.download import CorpusFormatConfig
 from wordlab.sections.reading import parse_section
 from wordlab.table_columns import table_texts
@@ -64,19 +65,35 @@ def file_kind(path: CorpusPath, stored: CorpusFormatConfig) -> str:
     return _remote_kind(path) if isinstance(path, RemoteFile) else _kind_by_head(path)
 
 
-@functools.lru_cache(1 << 14)
+@functools.cache
 def _remote_kind(path: RemoteFile) -> str:
-    return _kind_by_head(path)
+    return _kind_of(path.head()) if sniff_format(path) == "text" else _kind_by_head(path)
 
 
 def _kind_by_head(path: CorpusPath) -> str:
     with open_decompressed(path, sniff_format(path)) as stream:
-        head = stream.read(_HEAD_BYTES)
+        return _kind_of(stream.read(_HEAD_BYTES))
+
+
+def _kind_of(head: bytes) -> str:
     if head.startswith(b"PAR1"):
         return "parquet"
     if head.startswith(b"ARROW1\0\0"):
         return "arrow"
     return "wikiextractor" if _WIKIEXTRACTOR.match(head) else "text"
+
+
+def look_at_kinds(paths: Sequence[CorpusPath], stored: CorpusFormatConfig) -> None:
+    """Look at what files in a store are, many at a time: who asks for one afterwards has the answer at once.
+
+    Raises as `file_kind` does, for the first file for which it does.
+    """
+    look_at_all(functools.partial(_look_at, stored=stored), paths)
+
+
+def _look_at(path: CorpusPath, stored: CorpusFormatConfig) -> None:
+    sniff_format(path)
+    file_kind(path, stored)
 
 
 def text_factor(path: CorpusPath, stored: CorpusFormatConfig, expansion: int) -> int:

@@ -74,7 +74,7 @@ def download(params: Params, _: int | None) -> Need:
 def corpus_text_bytes(params: Params) -> int:
     """Bytes of the corpus as text, before it is downloaded; compressed files at their most. Raises ConfigError."""
     from wordlab.catalog import load_catalog
-    from wordlab.corpus_format import text_factor
+    from wordlab.corpus_format import look_at_kinds, text_factor
     from wordlab.dumps import find_dump
     from wordlab.own_corpus import find_own
     from wordlab.remote_files import size_of
@@ -86,16 +86,18 @@ def corpus_text_bytes(params: Params) -> int:
         return 0  # nobody knows before it is there; its stages look then
     stored = params.download.corpus_format
     files = find_own(params.corpus, catalog).files()
+    look_at_kinds(files, stored)
     return sum(size_of(file) * text_factor(file, stored, EXPANSION) for file in files)
 
 
 def tokenize(params: Params, _: int | None) -> Need:
     from wordlab.bzip2 import MAX_THREADS, THREAD_BYTES
-    from wordlab.corpus_format import is_plain_text, recorded_format, text_factor
+    from wordlab.corpus_format import is_plain_text, look_at_kinds, recorded_format, text_factor
     from wordlab.rawtext import corpus_files
     from wordlab.remote_files import RemoteFile
 
     stored, files = recorded_format(), corpus_files()
+    look_at_kinds([file.path for file in files], stored)
     sizes = [file.size_bytes * text_factor(file.path, stored, EXPANSION) for file in files]
     is_plain = all(file.format == "text" and is_plain_text(file.path, stored) for file in files)
     need = tokenize_need(sum(sizes), params, read_later=is_plain and params.run.executor != "dask")

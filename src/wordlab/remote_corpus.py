@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 from wordlab.corpus_listing import chosen_files
 from wordlab.decompression import sniff_format
 from wordlab.errors import ConfigError, CorpusError
-from wordlab.remote_files import RemoteFile, as_version, file_system, store_errors
+from wordlab.remote_files import RemoteFile, as_version, file_system, look_at_all, store_errors
 from wordlab.sections.download import CorpusFormatConfig
 from wordlab.stage import say
 
@@ -28,8 +27,6 @@ _PASSWORD = re.compile(
     r"://[^/@]*:[^/@]*@|[?&][^=&]*(signature|token|sig|key|secret|credential|password)=", re.IGNORECASE
 )
 """Before the host, or in the query as in the signed addresses that stores give out."""
-_AT_ONCE = 16
-"""Files whose first bytes are looked at beside each other."""
 
 
 def is_url(corpus: str) -> bool:
@@ -97,8 +94,7 @@ def find_remote(corpus: str) -> RemoteCorpus:
 def describe_remote(corpus: RemoteCorpus, stored: CorpusFormatConfig) -> dict[str, Any]:
     """What the manifest says of it: each file by its path below the URL, with its version. Raises as `files` does."""
     files = corpus.files()
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        formats = list(pool.map(sniff_format, files))
+    formats = look_at_all(sniff_format, files)
     if any(not file.version for file in files):
         say(f"{corpus.root}: no checksum and no time is told of its files, so changes are seen by their sizes alone")
     about = {"name": PurePosixPath(corpus.root).name, "language": None, "licence": None, "own": True}

@@ -12,17 +12,22 @@ import contextlib
 import functools
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 from wordlab.errors import ConfigError, CorpusError, DownloadError, WordlabError
+from wordlab.parallel import bounded_map
+from wordlab.stage import progress
 
 FIRST_BYTES = 1 << 16
 """Asked for at a place one has jumped to; each further request there asks for twice as much, up to MOST_BYTES."""
 MOST_BYTES = 1 << 23
+AT_ONCE = 16
+"""Files that are looked at, or opened, beside each other: most of the time goes by waiting for the store."""
 _HEAD_BYTES = 128
 _CHECKSUMS = ("md5Hash", "crc32c", "ETag", "etag", "sha256", "sha", "generation")
 """What stores tell of a file's content, the nearest to it first: Google's, S3's and http's, Hugging Face's."""
@@ -30,6 +35,7 @@ _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "crea
 _LOOK_AGAIN = "To take the corpus as it is now, run: dvc repro --force download, then: dvc repro"
 _EXTRAS = {"s3": "s3", "s3a": "s3"}
 """Extras of this project that bring the package for a kind of store."""
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ class RemoteFile:
 
     def read_part(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset` on. Raises as `open` does."""
-        with _Ranges(self) as file:
+        with _Ranges(self, is_read_at_once=True) as file:
             return file.read_whole(offset, size)
 
 
@@ -81,19 +87,32 @@ def size_of(path: CorpusPath) -> int:
     return path.size_bytes if isinstance(path, RemoteFile) else path.stat().st_size
 
 
-@functools.lru_cache(1 << 14)
+def look_at_all(look: Callable[[RemoteFile], Result], paths: Sequence[CorpusPath]) -> list[Result]:
+    """look(file) of those files that lie in a store, in order, several beside each other.
+
+    Raises what `look` raises for the first file, in order, for which it does.
+    """
+    files = [path for path in paths if isinstance(path, RemoteFile)]
+    with ThreadPoolExecutor(AT_ONCE) as executor:
+        found = bounded_map(executor, look, files, 2 * AT_ONCE)
+        return list(progress(len(files), "file", "look at the corpus", iterable=found) if files else found)
+
+
+@functools.cache
 def _head(file: RemoteFile) -> bytes:
-    with _Ranges(file) as ranges:
+    with _Ranges(file, is_read_at_once=True) as ranges:
         return ranges.read_whole(0, min(_HEAD_BYTES, file.size_bytes))
 
 
 class _Ranges(io.RawIOBase):
     """A file that asks for more with each request, for as long as one reads on."""
 
-    def __init__(self, file: RemoteFile) -> None:
+    def __init__(self, file: RemoteFile, is_read_at_once: bool = False) -> None:
+        """is_read_at_once: by `read_whole`, which looks at the version behind it; before it is one question more."""
         self._file = file
         system, path = file_system(file.url)
-        self._require_same()
+        if not is_read_at_once:
+            self._require_same()
         with store_errors(file.url):
             self._inner = system.open(path, "rb", block_size=MOST_BYTES, cache_type="none")
         self._most = FIRST_BYTES

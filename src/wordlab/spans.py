@@ -6,6 +6,8 @@ files share a shard. Only one shard at a time is in memory: a line or page that 
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from typing import BinaryIO
 
 from wordlab.decompression import changed_while_read, open_text_stream, read_part, size_and_time
 from wordlab.documents import EMPTY_LINE, LONGEST_EMPTY_LINE, SHORTEST_EMPTY_LINE
+from wordlab.opened_ahead import opened_ahead
 from wordlab.remote_files import CorpusPath, RemoteFile
 
 LINE_LIMIT_BYTES = 1 << 20
@@ -108,6 +111,7 @@ def cut_into_shards(
     max_bytes: int = 0,
     read_later: bool = False,
     by_document: bool = False,
+    ahead: Callable[[CorpusPath], bool] = lambda path: False,
 ) -> Iterator[ShardTask]:
     """All shards, in order.
 
@@ -117,32 +121,46 @@ def cut_into_shards(
     Of plain text in a store only the beginning and the places of the cuts are read here; with read_later, of plain text
     on this machine too. It is for workers that see the same files.
     by_document: cut text behind the empty line that ends a document.
+    ahead: whether a file may be opened before its turn.
     """
     spans: list[Span | UnreadSpan] = []
     filled, index, left = 0, 0, max_bytes or _ALL_BYTES
-    for path in files:
-        if left <= 0:
-            break
-        with open_text(path) as stream:
-            reader = _reader_of(path, stream, find_dumps, by_document, read_later)
-            while left > 0 and (span := reader.next_span(min(shard_bytes - filled, left))):
-                spans.append(span)
-                filled += span.size
-                left -= span.size
-                if filled >= shard_bytes:
-                    yield ShardTask(index, spans)
-                    spans, filled, index = [], 0, index + 1
+    open_reader = functools.partial(
+        _opened, open_text=open_text, find_dumps=find_dumps, by_document=by_document, read_later=read_later
+    )
+    with contextlib.closing(opened_ahead(files, open_reader, ahead)) as readers:
+        for reader in readers:
+            with contextlib.closing(reader):
+                while left > 0 and (span := reader.next_span(min(shard_bytes - filled, left))):
+                    spans.append(span)
+                    filled += span.size
+                    left -= span.size
+                    if filled >= shard_bytes:
+                        yield ShardTask(index, spans)
+                        spans, filled, index = [], 0, index + 1
+            if left <= 0:
+                break
     if spans:
         yield ShardTask(index, spans)
 
 
-def _reader_of(
-    path: CorpusPath, stream: BinaryIO, find_dumps: bool, by_document: bool, read_later: bool
+def _opened(
+    path: CorpusPath,
+    open_text: Callable[[CorpusPath], BinaryIO],
+    find_dumps: bool,
+    by_document: bool,
+    read_later: bool,
 ) -> _SpanReader | _CutFinder:
-    # A stream that can seek is the file as it lies there, neither unpacked nor recoded.
-    if (read_later or isinstance(path, RemoteFile)) and stream.seekable():
-        return _CutFinder(path, stream, find_dumps, by_document)
-    return _SpanReader(path, stream, find_dumps, by_document)
+    """A file's reader, its beginning looked at."""
+    stream = open_text(path)
+    try:
+        # A stream that can seek is the file as it lies there, neither unpacked nor recoded.
+        if (read_later or isinstance(path, RemoteFile)) and stream.seekable():
+            return _CutFinder(path, stream, find_dumps, by_document)
+        return _SpanReader(path, stream, find_dumps, by_document)
+    except BaseException:
+        stream.close()
+        raise
 
 
 class _Cutter:
@@ -161,6 +179,9 @@ class _Cutter:
             del self._buffer[: self._offset]
         self._dump = read_dump_head(bytes(self._buffer[:_HEAD_BYTES])) if find_dumps else None
         self._by_document = by_document and self._dump is None
+
+    def close(self) -> None:
+        self._stream.close()
 
     def _fill(self, size: int) -> None:
         """Read until the buffer holds `size` bytes or the file ends."""
@@ -246,18 +267,25 @@ class _CutFinder(_Cutter):
         left = self._seen[0] - self._offset
         if left <= 0:
             return None
-        skipped = min(left, max(0, room - len(_PAGE_END)))  # the longer mark; it may begin before so many bytes
-        self._stream.seek(self._offset + skipped)
-        self._buffer.clear()
-        self._ended = False
-        size, cut = self._find_cut(room - skipped)
-        size += skipped
+        if left <= room:  # wherever its marks are, it is all there is; who reads it sees whether it has changed
+            size, cut = left, False
+        else:
+            size, cut = self._look_for_cut(room)
         if not size:  # the file has become shorter, and would be looked through for ever
             raise changed_while_read(self._path)
         span = UnreadSpan(self._path, self._offset, size, not self._started, size == left, cut, self._dump, self._seen)
         self._offset += size
         self._started = True
         return span
+
+    def _look_for_cut(self, room: int) -> tuple[int, bool]:
+        """As `_find_cut`, by a look at the place of the cut alone."""
+        skipped = max(0, room - len(_PAGE_END))  # the longer mark; it may begin before so many bytes
+        self._stream.seek(self._offset + skipped)
+        self._buffer.clear()
+        self._ended = False
+        size, cut = self._find_cut(room - skipped)
+        return size + skipped, cut
 
 
 def read_dump_head(head: bytes) -> Dump | None:

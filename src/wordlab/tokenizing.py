@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from wordlab.corpus_format import TEXT, is_plain_text, open_corpus_text
+from wordlab.corpus_format import TEXT, is_plain_text, look_at_kinds, open_corpus_text
 from wordlab.decompression import sniff_format
 from wordlab.duplicates import VERDICTS
 from wordlab.errors import CorpusError
@@ -29,7 +29,7 @@ from wordlab.parallel import Workers, as_workers, map_tasks
 from wordlab.part_keys import PartKeys
 from wordlab.parts import Parts, Record, kept_parts, make_part
 from wordlab.pieces import MODEL, count_pieces, train_pieces
-from wordlab.remote_files import CorpusPath, size_of
+from wordlab.remote_files import CorpusPath, RemoteFile, size_of
 from wordlab.sections.download import CorpusFormatConfig
 from wordlab.sections.tokenize import TokenizeConfig
 from wordlab.shard_text import judge_lines, shard_text
@@ -69,6 +69,7 @@ def tokenize_corpus(
     CorpusError if there is nothing to learn from or the text is broken.
     """
     versions = _versions(config)  # what is missing is told before anything is read
+    look_at_kinds(files, stored)
     workers = as_workers(workers)
     keys = PartKeys(files, config, stored, versions)
     with kept_parts(out_folder, keys.identity, keys.common) as parts:
@@ -162,12 +163,18 @@ def _tasks(
     reading = functools.partial(open_corpus_text, stored=stored, invalid=config.invalid_bytes, by_document=by_document)
     open_text = functools.partial(reading, dropped=dropped, threads=workers.cores)  # that unpack, ahead of the workers
     read_later = workers.executor != "dask"  # a cluster's hosts need not have the corpus
-    cutting = (config.shard_bytes, find_dumps, open_text, config.max_bytes, read_later, by_document)
+    ahead = functools.partial(_may_open_ahead, stored=stored)
+    cutting = (config.shard_bytes, find_dumps, open_text, config.max_bytes, read_later, by_document, ahead)
     for task in cut_into_shards(files, *cutting):
         for span in task.spans:
             if announce and span.dump is None and span.starts_file:
                 say(f"{span.path} is no MediaWiki dump: its text is taken as it is (tokenize.normalizer=plain)")
         yield task
+
+
+def _may_open_ahead(path: CorpusPath, stored: CorpusFormatConfig) -> bool:
+    """Whether opening a file takes long, but neither memory nor counts what is dropped: plain text in a store."""
+    return isinstance(path, RemoteFile) and sniff_format(path) == "text" and is_plain_text(path, stored)
 
 
 def total_bytes(files: Sequence[CorpusPath], stored: CorpusFormatConfig = TEXT) -> int | None:
