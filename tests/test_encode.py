@@ -1,5 +1,7 @@
 """Stage encode: the vocabulary's ids, sentence by sentence, packed into shards."""
 
+import errno
+import itertools
 from itertools import pairwise
 from unittest import mock
 
@@ -14,7 +16,8 @@ from wordlab import packing
 from wordlab.artifacts import read_manifest
 from wordlab.counting import build_vocab
 from wordlab.encoding import encode_corpus
-from wordlab.errors import ArtifactError
+from wordlab.errors import ArtifactError, ResourceError
+from wordlab.hashed_file import HashedFile
 from wordlab.packing import Packer, TokenPart
 from wordlab.sections.encode import EncodeConfig
 from wordlab.shards import EncodedCorpus
@@ -161,6 +164,28 @@ def test_word_numbers_that_the_dictionary_does_not_have_are_refused(tmp_path, wr
     with pytest.raises(ArtifactError, match=r"tokens-00000.arrow is damaged: .* 3 words. Run: dvc repro tokenize"):
         encode_corpus(folder, tmp_path / "vocab/words.arrow", EncodeConfig(shard_tokens=10), tmp_path / "encode")
     assert not (tmp_path / "encode").exists()
+
+
+@pytest.mark.parametrize("failing", ["write", "finish"])
+def test_a_disk_that_fails_later_keeps_finished_shards_and_nothing_else(tmp_path, monkeypatch, failing):
+    folder = tokenized(tmp_path, "a b c\n" * 90, tokenizer="whitespace")
+    build_vocab(folder, vocab_config(), tmp_path / "vocab")
+    calls, working = itertools.count(), getattr(HashedFile, failing)
+
+    def fail(*given):
+        if next(calls) >= (40 if failing == "write" else 2):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return working(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HashedFile, failing, fail)
+        with pytest.raises(ResourceError, match="encode could not be written: No space left on device"):
+            encode_corpus(folder, tmp_path / "vocab/words.arrow", EncodeConfig(shard_tokens=30), tmp_path / "encode")
+    (place,) = (tmp_path / "encode.parts").iterdir()
+    kept = sorted(path.name for path in place.rglob("*") if path.is_file())
+    assert kept == ["00000.json", "00001.json", "ids-00000.arrow", "ids-00001.arrow"]
+    content = encode_corpus(folder, tmp_path / "vocab/words.arrow", EncodeConfig(shard_tokens=30), tmp_path / "encode")
+    assert len(content["shards"]) == 9 and not place.exists()
 
 
 def test_an_unwritable_output_is_told(tmp_path):

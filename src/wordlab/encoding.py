@@ -7,6 +7,7 @@ recorded with the place in the tokens up to which it goes, so that a run that is
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -171,16 +172,12 @@ class ShardWriter:
         index = len(self._shards) + (self._part is not None)
         lists = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(ids))
         path = self._parts.place / f"ids-{index:05d}.arrow.tmp"
-        file = write_hashed(path, pa.record_batch([lists], schema=SENTENCES_SCHEMA))
         report = {"num_tokens": len(ids), "num_sentences": len(offsets) - 1, "next": dataclasses.asdict(place)}
-        try:
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(write_hashed(path, pa.record_batch([lists], schema=SENTENCES_SCHEMA)))
             self._wait()
-            known: dict[str, str] = {}
-            work = functools.partial(_finish_shard, file, known, report)
-            self._part = self._thread.submit(make_part, self._parts.place, _part_name(index), work, known)
-        except BaseException:
-            file.abandon()
-            raise
+            self._part = self._thread.submit(_finish_shard, file, self._parts.place, _part_name(index), report)
+            stack.pop_all()
 
     def _wait(self) -> None:
         """Until the shard before is a part."""
@@ -193,17 +190,26 @@ class ShardWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with self._thread:
-            if kind is None:
-                self._wait()
+        try:
+            with self._thread:
+                if kind is None:
+                    self._wait()
+        finally:
+            for path in self._parts.place.glob("ids-*.tmp"):  # where the disk is full, the next run must find room
+                path.unlink()
 
 
-def _finish_shard(file: HashedFile, known: dict[str, str], report: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The shard's file into the part's folder; `known` gets its SHA-256. Returns `report`."""
-    name = file.path.stem
-    known[name] = file.finish()
-    file.path.replace(folder / name)
-    return report
+def _finish_shard(file: HashedFile, place: Path, name: str, report: dict[str, Any]) -> Record:
+    """Make a part of the shard's file, once the disk has it."""
+    known: dict[str, str] = {}
+
+    def finish(folder: Path) -> dict[str, Any]:
+        known[file.path.stem] = file.finish()
+        file.path.replace(folder / file.path.stem)
+        return report
+
+    with file:
+        return make_part(place, name, finish, known)
 
 
 def _part_name(index: int) -> str:

@@ -23,10 +23,9 @@ PIECE_BYTES = 1 << 20
 
 
 def write_hashed(path: Path, batch: pa.RecordBatch) -> HashedFile:
-    """As `shards.write_batch`: the same bytes. What is left is to `finish` the file, or to abandon it."""
+    """As `shards.write_batch`: the same bytes. What is left is to `finish` the file."""
     with contextlib.ExitStack() as stack:
-        file = HashedFile(path)
-        stack.callback(file.abandon)
+        file = stack.enter_context(HashedFile(path))
         with pa.PythonFile(file, "w") as sink, pa.ipc.new_file(sink, batch.schema, options=LONG_COLUMNS) as writer:
             writer.write_batch(batch)
         stack.pop_all()
@@ -34,7 +33,7 @@ def write_hashed(path: Path, batch: pa.RecordBatch) -> HashedFile:
 
 
 class HashedFile:
-    """A file open for writing, as Arrow wants one."""
+    """A file open for writing, as Arrow wants one. As a context, it is closed as it is where it was not finished."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -84,17 +83,17 @@ class HashedFile:
 
     def finish(self) -> str:
         """Wait for the hash, and for the disk if the file is large, and close it; the SHA-256."""
-        try:
+        with self:
             self._begin()
             if self._written >= PIECE_BYTES:
                 os.fsync(self._file.fileno())
             for hashed in self._hashed:
                 hashed.result()
-        finally:
-            self.abandon()
         return self._digest.hexdigest()
 
-    def abandon(self) -> None:
-        """Close the file as it is."""
+    def __enter__(self) -> HashedFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._hasher.shutdown(cancel_futures=True)
         self._file.close()
