@@ -14,7 +14,9 @@ from gensim.models import KeyedVectors
 
 from tests.helpers import CONFIG, error_of, make_model_folder
 from wordlab import cli
-from wordlab.artifacts import write_manifest
+from wordlab.artifacts import write_atomic, write_manifest
+from wordlab.errors import ArtifactError
+from wordlab.formats.names import FORMATS
 
 ROOT = Path(cli.__file__).parents[2]
 VECTORS = np.array([[1, 0, 0.2], [1, 1, 0.2], [1, 0, 2], [1, 1, 2], [-1, 0.5, -1]], np.float32)
@@ -137,6 +139,21 @@ def test_a_count_that_is_none_is_refused(project: Path, capsys: pytest.CaptureFi
 
 
 # ---- export
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [("/", "/ is a folder"), (".", ". is a folder"), ("data/train", "data/train is a folder"), ("pipe", "pipe is a")],
+)
+def test_what_is_no_file_is_not_written_over(
+    project: Path, capsys: pytest.CaptureFixture[str], form: str, place: str, told: str
+) -> None:
+    os.mkfifo("pipe")
+    assert error_of(capsys, "export", "--format", form, "-o", place).startswith(f"\nerror: {told}")
+    with pytest.raises(ArtifactError, match=told):
+        write_atomic(Path(place), b"")
+    assert not list(project.rglob("*.tmp")) and Path("pipe").is_fifo() and (project / "data/train/seed-1").is_dir()
 
 
 @pytest.mark.parametrize("form", ["text", "binary"])

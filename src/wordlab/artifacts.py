@@ -97,8 +97,8 @@ def _other_file(error: OSError, path: Path) -> Path | None:
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a small file by rename, so that it is there whole or not at all."""
     with unwritable_as_error(path):
+        temporary = beside(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".tmp")
         try:
             with temporary.open("wb") as file:
                 file.write(data)
@@ -110,6 +110,19 @@ def write_atomic(path: Path, data: bytes) -> None:
                 temporary.unlink(missing_ok=True)
             raise
         _sync(path.parent)
+
+
+def beside(path: Path) -> Path:
+    """Where a file is written before it takes its place.
+
+    Raises ArtifactError for a folder, and for a device or pipe, whose place a file would take: /dev/stdout for one.
+    A link to a folder gives way, as data/source does.
+    """
+    if not path.name or (path.is_dir() and not path.is_symlink()):
+        raise ArtifactError(f"{path} is a folder, not a file. Name a file in it.")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ArtifactError(f"{path} is a device or a pipe, not a file. Name a file.")
+    return path.with_name(path.name + ".tmp")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -111,7 +111,9 @@ def read_lines(path: Path) -> list[str]:
     """Lines of a text file that hold anything, a sentence each. Raises QueryError."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise QueryError(f"{path} cannot be read: {error.strerror}. Give a file with a sentence a line.") from None
+    except UnicodeDecodeError as error:
         raise QueryError(f"{path} cannot be read as UTF-8 text: {error}. Give a file with a sentence a line.") from None
     found = [line for line in lines if line]
     if not found:

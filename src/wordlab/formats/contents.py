@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from wordlab.artifacts import unwritable_as_error
+from wordlab.artifacts import beside, unwritable_as_error
 from wordlab.errors import ArtifactError, QueryError
 from wordlab.machine import require_disk
 from wordlab.shards import string_buffers
@@ -104,8 +104,8 @@ def writing(path: Path, need_bytes: int) -> Iterator[IO[bytes]]:
 
     need_bytes: about what it will take. Raises ResourceError if the disk is too full, ArtifactError for a bad place.
     """
+    temporary = beside(path)
     require_disk(need_bytes, path, "another disk")
-    temporary = path.with_name(path.name + ".tmp")
     try:
         with unwritable_as_error(path, again="try again"):
             path.parent.mkdir(parents=True, exist_ok=True)
