@@ -26,6 +26,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from benchmarks.corpus import BenchCorpus
 from benchmarks.jobs import ProgramName, make_job
+from benchmarks.korean_tables import OTHERS, SCORES, Runs, Scores, differences, tables
 from benchmarks.models import EVALUATION_SOURCES, TRAINING_SOURCES, sources, trained_folder
 from wordlab.analogies import distances_to
 from wordlab.artifacts import fingerprint, read_json, write_json
@@ -33,7 +34,6 @@ from wordlab.catalog import load_catalog
 from wordlab.composed_words import mean_vectors_of_tokens
 from wordlab.config import Params, load_params
 from wordlab.counting import build_vocab
-from wordlab.differences import holm, paired_difference
 from wordlab.embeddings import Embeddings, unit_rows
 from wordlab.encoding import encode_corpus
 from wordlab.evaluation import EvaluationSets, evaluate
@@ -46,23 +46,9 @@ from wordlab.sections.download import CorpusFormatConfig
 from wordlab.sections.model import SubwordsConfig
 from wordlab.sentence_tokens import SentenceTokenizer
 from wordlab.stage import run_stage, say
-from wordlab.statistics import spread
 from wordlab.tokenizing import tokenize_corpus
 
 SETS = ("korean-wordsim353", "korean-analogies")
-SCORES = {
-    "korean_wordsim353": "WordSim-353, ρ",
-    "korean_analogy_distance": "analogies, distance",
-    "korean_analogy": "analogies, right",
-}
-"""Those that are compared. Of the distance, less is better."""
-OTHERS = "distance_of_other_answers"
-DETAILS = {
-    "korean_analogy_semantic_distance": "distance, semantic",
-    "korean_analogy_syntactic_distance": "distance, syntactic",
-    OTHERS: "distance of other answers",
-}
-"""The last: of the expected words of other questions, which tells how close to one another a model puts all words."""
 MAX_BYTES = 64_000_000
 """Of the sample's 160: Kiwi needs minutes for them."""
 JAMO = SubwordsConfig(units="jamo", min_n=3, max_n=6, buckets=2_000_000)
@@ -71,14 +57,6 @@ SUBWORD_RATE = 0.05
 GENSIM_RATES = (0.025, 0.05)
 RATE_SEEDS = 3
 """Seeds that decide between gensim's learning rates, by the analogies answered rightly; the better one gets all."""
-PUBLISHED = {
-    "SG": (0.599, 0.511, 0.606, 0.559),
-    "SISG(ch)": (0.658, 0.543, 0.535, 0.539),
-    "SISG(jm)": (0.671, 0.492, 0.397, 0.445),
-    "SISG(ch4+jm)": (0.677, 0.484, 0.385, 0.435),
-    "SISG(ch6+jm)": (0.677, 0.478, 0.385, 0.432),
-}
-"""Park et al. (2018), tables 1 and 2: WordSim-353's ρ; distance of semantic and syntactic analogies, and of all."""
 
 
 @dataclass(frozen=True)
@@ -107,11 +85,6 @@ ARMS = (
     Arm("sentencepiece bpe", "bpe"),
     Arm("kiwi", "kiwi"),
 )
-
-Scores = dict[str, Any]
-"""Score -> value, None where nothing could be asked."""
-Runs = dict[int, Scores]
-"""Seed -> scores."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +207,7 @@ class Study:
 
 
 def korean_params(corpus: str, max_bytes: int, epochs: int) -> Params:
-    """params/korean.yaml's values where they decide the text, and those of params.yaml for the training."""
+    """The values of params/korean.args where they decide the text, and those of params.yaml for the training."""
     params = load_params()
     pieces = dataclasses.replace(params.tokenize.sentencepiece, vocab_size=32_000)
     tokenize = dataclasses.replace(params.tokenize, normalizer="korean", max_bytes=max_bytes, sentencepiece=pieces)
@@ -254,64 +227,6 @@ def gensims(study: Study, seeds: Sequence[int], rates: Sequence[float]) -> tuple
     best = max(peers, key=lambda arm: np.mean([run["korean_analogy"] for run in runs[arm.name].values()]))
     runs[best.name] |= study.runs(best, seeds[RATE_SEEDS:])
     return best, runs
-
-
-def differences(runs: Mapping[str, Runs], pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Differences of each pair of arms in each score over the seeds that both have, paired; p-values by Holm."""
-    found = []
-    for arm, base in pairs:
-        seeds = [seed for seed in runs[arm] if seed in runs[base]]
-        for score in SCORES:
-            difference = paired_difference(*([runs[one][seed][score] for seed in seeds] for one in (arm, base)))
-            if difference is not None:
-                found.append({"arm": arm, "base": base, "score": score, **dataclasses.asdict(difference)})
-    for entry, adjusted in zip(found, holm([entry["p"] for entry in found]), strict=True):
-        entry["p_holm"] = adjusted
-    return found
-
-
-def tables(
-    runs: Mapping[str, Runs], facts: Mapping[str, Any], compared: Sequence[Mapping[str, Any]], note: str
-) -> list[dict[str, Any]]:
-    """For docs/korean.md: scores, differences, and the paper's table."""
-    names = SCORES | DETAILS
-    scores = [[arm, len(by_seed), *(_cell(by_seed, name) for name in names)] for arm, by_seed in runs.items()]
-    size = [[name, f["words"], f["tokens"], f["tokens_a_word"], f["words_of_one_token"]] for name, f in facts.items()]
-    rows = [
-        [f"{d['arm']} − {d['base']}", SCORES[d["score"]], *(f"{d[key]:+.4f}" for key in ("mean", "low", "high")),
-         "–" if d["p_holm"] is None else f"{d['p_holm']:.2g}"]
-        for d in compared
-    ]  # fmt: skip
-    paper = [[name, *map("{:.3f}".format, numbers)] for name, numbers in PUBLISHED.items()]
-    return [
-        {"title": "mean ± sd over seeds", "columns": ["arm", "seeds", *names.values()], "rows": scores, "note": note},
-        {
-            "title": "what is trained on",
-            "columns": ["arm", "vocabulary", "tokens", "tokens a word", "% of words that are one token"],
-            "rows": size,
-            "note": None,
-        },
-        {
-            "title": "paired differences",
-            "columns": ["difference", "score", "mean", "from", "to (95 %)", "p (Holm)"],
-            "rows": rows,
-            "note": f"{len(rows)} t tests, corrected together. Of the distance, less is better.",
-        },
-        {
-            "title": "Park et al. (2018), tables 1 and 2",
-            "columns": ["model", "WordSim-353, ρ", "distance, semantic", "distance, syntactic", "distance, all"],
-            "rows": paper,
-            "note": "121.9 M words of Wikipedia, news and the Sejong corpus, 300 dimensions, all questions asked.",
-        },
-    ]
-
-
-def _cell(by_seed: Runs, score: str) -> str:
-    found = spread([run[score] for run in by_seed.values()])
-    if found.mean is None:
-        return "–"
-    digits = 2 if score == "korean_analogy" else 4
-    return f"{found.mean:.{digits}f}" + ("" if found.sd is None else f" ± {found.sd:.{digits}f}")
 
 
 def main() -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks import korean
-from benchmarks.korean import ARMS, BASE, Arm, Study, differences, korean_params, result_of, tables
+from benchmarks.korean import ARMS, BASE, Arm, Study, korean_params, result_of
+from benchmarks.korean_tables import SCORES, differences, tables
 from wordlab.composed_words import mean_vectors_of_tokens
 from wordlab.evaluation import EvaluationSets
 from wordlab.evaluation_sets import Pair, Question
@@ -86,7 +87,7 @@ def test_words_of_pieces_are_asked_by_the_mean_of_their_pieces(study: Study) -> 
 
 def test_differences_are_over_the_seeds_that_both_sides_have() -> None:
     def run(value: float) -> dict[str, float]:
-        return dict.fromkeys(korean.SCORES, value)
+        return dict.fromkeys(SCORES, value)
 
     runs = {"a": {1: run(0.5), 2: run(0.7), 3: run(0.9)}, "b": {1: run(0.4), 2: run(0.5), 3: run(0.6)}}
     runs["c"] = {1: run(0.1), 2: run(0.2)}

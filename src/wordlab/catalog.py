@@ -182,9 +182,8 @@ def _parse_base(where: str, tree: object) -> tuple[str, str]:
     return place, target
 
 
-def _parse_location(where: str, tree: object, kind: str, row_size_bytes: int) -> Location:
-    optional = {"file", "container", "member", "archive_sha256", "size_bytes"}
-    fields = _fields(where, tree, ["format", "sha256"], optional | set(PLACES))
+def _parse_place(where: str, fields: dict[str, Any]) -> tuple[str, str]:
+    """Which of PLACES a location names, and what it says of it."""
     places = [place for place in PLACES if place in fields]
     _check(len(places) == 1, where, f"it names {len(places)} of {', '.join(PLACES)}, but must name exactly one")
     (place,) = places
@@ -200,6 +199,13 @@ def _parse_location(where: str, tree: object, kind: str, row_size_bytes: int) ->
     needs_file = place in ("package", *FROM_INDEX)
     problem = "missing" if needs_file else "for package, sdist and wheel only"
     _check(("file" in fields) == needs_file, where, f"file is {problem}")
+    return place, target
+
+
+def _parse_location(where: str, tree: object, kind: str, row_size_bytes: int) -> Location:
+    optional = {"file", "container", "member", "archive_sha256", "size_bytes"}
+    fields = _fields(where, tree, ["format", "sha256"], optional | set(PLACES))
+    place, target = _parse_place(where, fields)
     container = fields.get("container")
     _check(
         container is None or container in CONTAINERS,
