@@ -140,27 +140,38 @@ def test_what_hs_asks_for_is_its_own_damping_and_no_noise_words() -> None:
     assert str(error.value).endswith("Lower train.lr.cbow or train.batch_tokens, or raise train.damping.hs.")
 
 
-def test_the_top_of_a_huffman_tree_needs_the_damping_it_has() -> None:
-    """Skip-gram on text of strong topics, in micro-batches of the usual size: with less damping it diverges."""
-    rng, vocab_size, topics = np.random.default_rng(1), 20_000, 20
-    chances = 1 / np.arange(1, vocab_size + 1)
-    topic_of = np.arange(vocab_size) % topics
-    of_topic = [np.where(topic_of == topic, 8 * chances, chances) for topic in range(topics)]
-    sentences = [rng.choice(vocab_size, 100, p=of / of.sum()) for of in of_topic * 100]
-    counts = np.bincount(np.concatenate(sentences), minlength=vocab_size)
+def loss_on_strong_topics(objective: str, words: int, sentences: int, damping: float, lr: float) -> float:
+    """Mean loss of skip-gram, a pass of made-up text in micro-batches of the usual size; NaN where it diverges."""
+    rng, topics = np.random.default_rng(1), 20
+    chances = 1 / np.arange(1, words + 1)
+    of_topic = [np.where(np.arange(words) % topics == topic, 8 * chances, chances) for topic in range(topics)]
+    text = [rng.choice(words, 100, p=of / of.sum()) for of in of_topic * sentences]
     keep = np.minimum(1, np.sqrt(1e-3 / (chances / chances.sum())))
-    params = load_params().train
+    usual = load_params().train
+    train = train_config(lr=lr, damping=damping, block_tokens=usual.block_tokens, batch_tokens=usual.batch_tokens)
+    case = make_case(model_config(objective=objective, dim=96, window=5), train, text, keep, chances)
+    counts = np.bincount(np.concatenate(text), minlength=words)
+    engine = CpuEngine(case.model, train, case.tables, 1, 1, Paths.of_counts(counts) if objective == "hs" else None)
+    try:
+        total, weight = engine.train_segment(case.ids, case.ends, 0, 0, 0, len(case.ids))
+    finally:
+        engine.close()
+    return total / weight
 
-    def trained(damping: float, lr: float) -> float:
-        train = train_config(lr=lr, damping=damping, block_tokens=params.block_tokens, batch_tokens=params.batch_tokens)
-        case = make_case(model_config(objective="hs", dim=96, window=5), train, sentences, keep, chances)
-        engine = CpuEngine(case.model, train, case.tables, 1, 1, Paths.of_counts(counts))
-        try:
-            total, weight = engine.train_segment(case.ids, case.ends, 0, 0, 0, len(case.ids))
-        finally:
-            engine.close()
-        return total / weight
 
-    assert trained(params.damping.hs, params.lr.skipgram) < 0.69
-    assert trained(params.damping.hs, 4 * params.lr.skipgram) < 0.69
-    assert math.isnan(trained(0.25, params.lr.skipgram))
+def test_the_top_of_a_huffman_tree_needs_the_damping_it_has() -> None:
+    """With less it diverges."""
+    usual = load_params().train
+    own, lr = usual.damping.hs, usual.lr.skipgram
+    assert loss_on_strong_topics("hs", 20_000, 100, own, lr) < 0.69
+    assert loss_on_strong_topics("hs", 20_000, 100, own, 4 * lr) < 0.69
+    assert math.isnan(loss_on_strong_topics("hs", 20_000, 100, 0.25, lr))
+
+
+def test_full_softmax_is_damped_as_one_in_which_all_rows_move() -> None:
+    """By each row's own second derivative alone, p (1 - p), the last ends in NaN."""
+    usual = load_params().train
+    knows_nothing = math.log(2000)
+    assert loss_on_strong_topics("softmax", 2000, 40, usual.damping.skipgram, usual.lr.skipgram) < 0.95 * knows_nothing
+    assert loss_on_strong_topics("softmax", 2000, 40, usual.damping.skipgram, 2 * usual.lr.skipgram) < knows_nothing
+    assert loss_on_strong_topics("softmax", 2000, 40, 1, 4 * usual.lr.skipgram) < knows_nothing

@@ -180,8 +180,9 @@ def train_batch(
     """One micro-batch, in place. Tables: V rows, the padding row; input_vectors then has the n-grams' rows.
 
     Every row moves by -lr * gradient summed over the micro-batch, divided by 1 + damping * curvature, where curvature
-    is lr * sum of weight * sigma (1 - sigma) * |other row|^2, times a row's share in the bag for its rows. What a word
-    moves one of its n-grams' rows by is damped by its own curvature and by a share of what the other words add there.
+    is lr * sum of weight * sigma (1 - sigma) * |other row|^2, times a row's share in the bag for its rows; in full
+    softmax, of the chance p alone, not of p (1 - p): docs/engine.md. What a word moves one of its n-grams' rows by is
+    damped by its own curvature and by a share of what the other words add there.
     Returns the weighted sum of losses and the sum of weights.
     """
     vocab_size = len(output_vectors) - 1
@@ -207,7 +208,7 @@ def train_batch(
             for chance, label, output in zip(chances, labels, outputs, strict=True):
                 row_of_output = output_vectors[output]
                 step = lr * pair.weight * (label - chance)
-                bend = lr * pair.weight * chance * (1 - chance)
+                bend = lr * pair.weight * (chance if model.objective == "softmax" else chance * (1 - chance))
                 steps[output] += step * hidden
                 bends[output] += bend * (hidden @ hidden)
                 step_of_hidden += step * row_of_output

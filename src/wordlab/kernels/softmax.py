@@ -256,16 +256,15 @@ def _move_chunk(thread, chunk, lr, rule, shared):
             loss += np.float64(peek(shared.highest, c)) - np.float64(peek(scores, columns * r + c))
             loss -= np.log(np.float64(peek(shared.share, c)))
     fill(0, curvature, columns)
-    zero, one, rate = splat(np.float32(0)), splat(np.float32(1)), splat(lr)
+    zero, rate = splat(np.float32(0)), splat(lr)
     for r in range(words):
         row = rows + 4 * depth * r
         squared_length, total = splat(dot(row, row, depth)), zero
         for c in range(0, columns, LANES):
             chance = exp_of_negative(load(scores, columns * r + c) - load(shared.highest, c))
             probability = chance * load(shared.share, c)
-            residual = rate * load(shared.pairs, c) * probability
-            bend = residual * (one - probability)
-            store(zero - residual, scores, columns * r + c)
+            bend = rate * load(shared.pairs, c) * probability
+            store(zero - bend, scores, columns * r + c)
             total = fma(bend, load(shared.norm, c), total)
             store(fma(bend, squared_length, load(curvature, c)), curvature, c)
         poke(lane_sum(total), bends, r)

@@ -40,9 +40,8 @@ def predict(
         scores = matrix_product(hidden[None], rows.T[None], layout)[0]
         scores -= most[:, None]
         probability = torch.exp(scores) / total[:, None]
-        residual = (lr * wanted)[:, None] * probability
-        bend = residual * (1 - probability)
-        residual.neg_()
+        bend = (lr * wanted)[:, None] * probability
+        residual = -bend
         losses.append(_true_words(scores, residual, total, predictions, lr, first))
         steps += matrix_product(residual[None], rows[None], layout)[0]
         curvature += bend @ rows.square().sum(dim=1)
