@@ -2,6 +2,7 @@
 
 result_of(seed, values)            metrics/seed-N.json with these scores
 make_results(folder, values)       a folder of such files, which can be compared
+experiment(folder, name, scores)   such a folder, opened; `only` takes the one pair out of a comparison
 make_repository(folder)            a project under git and DVC: commit `base` of three seeds, experiment `noisy` of four
 """
 
@@ -11,15 +12,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.helpers import CONFIG, make_model_folder
 from tests.project import WORDS, make_project, run_of, vectors_of
-from wordlab.artifacts import write_json
+from wordlab.artifacts import sha256_file, write_json, write_manifest
+from wordlab.comparison import Comparison, PairComparison
 from wordlab.config import load_params
 from wordlab.evaluation_run import evaluate_model
+from wordlab.experiments import Experiment, open_experiment
 
 PIPELINE = """stages:
   evaluate:
@@ -119,3 +122,35 @@ def environment_of(folder: Path) -> dict[str, str]:
     }
     left_out = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "DVC_STAGE")
     return {name: value for name, value in os.environ.items() if name not in left_out} | person | own
+
+
+BASE = {"google_analogy": (35.9, 36.4, 35.5, 36.0, 35.7, 36.2), "men": (0.594, 0.595, 0.593, 0.596, 0.594, 0.595)}
+BETTER = {"google_analogy": (38.0, 38.3, 37.4, 38.4, 37.6, 38.1), "men": (0.595, 0.594, 0.596, 0.594, 0.593, 0.595)}
+"""Scores of six seeds."""
+
+
+def experiment(
+    folder: Path, name: str, scores: dict[str, Sequence[float | None]], seeds: Sequence[int] = (), **changes: Any
+) -> Experiment:
+    """Write and open the results of seeds 1, 2, ... or of `seeds`."""
+    seeds = seeds or range(1, 1 + len(next(iter(scores.values()))))
+    by_seed = {seed: {score: values[n] for score, values in scores.items()} for n, seed in enumerate(seeds)}
+    make_results(folder / name, by_seed, **changes)
+    return open_experiment(name, folder)
+
+
+def only(found: Comparison) -> PairComparison:
+    """The one pair that was compared."""
+    assert len(found.pairs) == 1
+    return found.pairs[0]
+
+
+def make_answers(folder: Path, right: dict[int, Sequence[int]]) -> None:
+    """data/evaluate/seed-N with these answers to analogies, 1 for a right one."""
+    for seed, answers in right.items():
+        answered = folder / "data" / "evaluate" / f"seed-{seed}"
+        answered.mkdir(parents=True)
+        lines = [f"capitals\ta{n}\tb\tc\td\t1\tx\t{one}\tx\t{one}\n" for n, one in enumerate(answers)]
+        header = "section\ta\tb\tc\texpected\tasked\tadd\tadd_correct\tmul\tmul_correct\n"
+        (answered / "google-analogies.tsv").write_text(header + "".join(lines))
+        write_manifest(answered, "evaluate", {"results": sha256_file(folder / "metrics" / f"seed-{seed}.json")})
