@@ -66,8 +66,8 @@ BEFORE = {"tokenize": (), "vocab": ("tokenize",), "encode": ("tokenize", "vocab"
 
 
 def write_corpus(folder: Path) -> Path:
-    """Text for 40 shards and more."""
-    text = "".join(f"word{i % 97} of other{i % 1009} rare{i} and the.\n" for i in range(2700))
+    """Text for 35 shards and more."""
+    text = "".join(f"word{i % 97} of other{i % 1009} rare{i} and the.\n" for i in range(2000))
     return written(folder / "corpus.txt", text)
 
 

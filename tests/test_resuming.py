@@ -12,7 +12,7 @@ import pytest
 
 from tests.test_parts import digests, killed, phrases, prepared, records
 from tests.text_helpers import filters_config, sentencepiece_config, tokenize_config, vocab_config, written
-from wordlab import joined_shards, pair_counts, shard_sums
+from wordlab import joined_shards, pair_counts, piece_training, shard_sums, shard_text
 from wordlab.artifacts import read_manifest
 from wordlab.counting import build_vocab
 from wordlab.duplicates import VERDICTS
@@ -289,6 +289,73 @@ def test_a_model_of_pieces_that_does_not_fit_costs_no_second_look_at_all_lines(t
     tokenize(files, tmp_path / "out", **changes)
     assert made[0] == MODEL
     assert_made_as_anew(files, tmp_path / "out", **changes)
+
+
+LOOK_AHEAD = {"tokenizer": "sentencepiece", "filters": filters_config(duplicates="drop", min_chars=3)}
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[int]]:
+    """The shards that passes over all of the text look at from now on."""
+    found: dict[str, list[int]] = {"lines": [], "sample": []}
+    shard_keys, sample_shard = shard_text._shard_keys, piece_training.sample_shard
+
+    def noted_keys(task: Any, config: Any) -> Any:
+        found["lines"].append(task.index)
+        return shard_keys(task, config)
+
+    def noted_sample(task: Any, config: Any, verdicts: Path) -> Any:
+        found["sample"].append(task[0].index)
+        return sample_shard(task, config, verdicts)
+
+    monkeypatch.setattr(shard_text, "_shard_keys", noted_keys)
+    monkeypatch.setattr(piece_training, "sample_shard", noted_sample)
+    return found
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 1 << 26])
+def test_passes_before_the_first_shard_go_on_where_they_ended(
+    kept_bytes: int, tmp_path: Path, seen: dict[str, list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_sums, "KEPT_BYTES", kept_bytes)
+    files = texts(tmp_path / "texts")
+    num_shards, finished = 24, 0
+    for number in (9, 5, 14, 6):
+        with monkeypatch.context() as patch:
+            made = fail_after(patch, "shard_sums", number)
+            with pytest.raises(ResourceError, match="no memory"):
+                tokenize(files, tmp_path / "out", **LOOK_AHEAD)
+        finished += len([name for name in made if ".shard." in name])
+    assert num_shards - 3 < finished < 2 * num_shards
+    tokenize(files, tmp_path / "out", **LOOK_AHEAD)
+    num_shards = len(read_manifest(tmp_path / "out", "tokenize", verify=True)["shards"])
+    in_all = [*seen["lines"], *seen["sample"]]
+    assert len(in_all) == 2 * num_shards + 4, "each failure costs the shard that it met, and no other"
+    assert_made_as_anew(files, tmp_path / "out", **LOOK_AHEAD)
+
+
+def test_lines_before_a_broken_file_are_not_looked_at_again(tmp_path: Path, seen: dict[str, list[int]]) -> None:
+    files = texts(tmp_path / "texts")
+    good = files[5].read_bytes()
+    files[5].write_bytes(in_cp949(good))
+    with pytest.raises(CorpusError, match=r"5\.txt is not valid UTF-8"):
+        tokenize(files, tmp_path / "out", **LOOK_AHEAD)
+    assert set(seen["lines"]) >= set(range(13)) and not seen["sample"]
+    seen["lines"].clear()
+    files[5].write_bytes(good)
+    tokenize(files, tmp_path / "out", **LOOK_AHEAD)
+    assert min(seen["lines"]) >= 12
+    assert_made_as_anew(files, tmp_path / "out", **LOOK_AHEAD)
+
+
+def test_a_sample_is_not_drawn_again_for_a_smaller_model(tmp_path: Path, seen: dict[str, list[int]]) -> None:
+    files = texts(tmp_path / "texts", 2)
+    with pytest.raises(ConfigError, match="vocab_size is 5000"):
+        tokenize(files, tmp_path / "out", **LOOK_AHEAD, sentencepiece=sentencepiece_config(vocab_size=5000))
+    seen["sample"].clear()
+    tokenize(files, tmp_path / "out", **LOOK_AHEAD)
+    assert not seen["sample"]
+    assert_made_as_anew(files, tmp_path / "out", **LOOK_AHEAD)
 
 
 def test_a_corpus_without_a_word_leaves_nothing(tmp_path: Path) -> None:

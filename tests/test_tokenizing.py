@@ -22,7 +22,8 @@ from text_helpers import filters_config, read_sentences, sentencepiece_config, t
 from wordlab.artifacts import read_manifest, write_manifest
 from wordlab.errors import ConfigError, CorpusError, ResourceError
 from wordlab.parallel import bounded_map, map_in_processes
-from wordlab.pieces import MODEL, Numbering, Sample, count_pieces, draw_sample, load_pieces, place_hashes
+from wordlab.piece_training import Sample, place_hashes
+from wordlab.pieces import MODEL, Numbering, count_pieces, load_pieces
 from wordlab.shards import DICTIONARY_SCHEMA, map_batch
 from wordlab.tokencount import split_sentences
 from wordlab.tokenizers import character_classes, fold_text
@@ -342,11 +343,16 @@ def test_any_other_complaint_of_sentencepiece_is_told_with_the_next_step(tmp_pat
 
 
 def test_the_sample_is_spread_evenly_and_does_not_depend_on_shards():
-    sentences = [f"{i:05d}".encode() for i in range(10_000)]
-    whole = Sample(place_hashes(0, np.arange(10_000)), sentences)
-    drawn = draw_sample([whole], 5 * 1000)
-    parts = [Sample(whole.hashes[i : i + 700], sentences[i : i + 700]) for i in range(0, 10_000, 700)]
-    assert draw_sample(parts, 5 * 1000) == drawn and len(drawn) == 1000
+    text = np.frombuffer("".join(f"{i:05d}" for i in range(10_000)).encode(), np.uint8)
+    hashes, lengths = place_hashes(0, np.arange(10_000)), np.full(10_000, 5)
+    whole, in_parts = Sample(5 * 1000), Sample(5 * 1000)
+    whole.add((hashes, lengths, text))
+    drawn = whole.sentences()
+    for i in range(0, 10_000, 700):
+        rows = hashes[i : i + 700] <= in_parts.highest  # the others need not be there
+        sentences = text[5 * i : 5 * (i + 700)].reshape(-1, 5)[rows]
+        in_parts.add((hashes[i : i + 700][rows], lengths[i : i + 700][rows], sentences.ravel()))
+    assert i and rows.mean() < 0.2 and in_parts.sentences() == drawn and len(drawn) == 1000
     tenths = Counter(int(sentence) // 1000 for sentence in drawn)
     assert min(tenths.values()) > 60 and drawn == sorted(drawn)
 

@@ -7,7 +7,7 @@ four numbers of one of 16 bands meet there and are compared (Leskovec, Rajaraman
 3.4): each with the first and with the one before it. A line that is as similar as asked goes, whether the other one
 stays or not; so what stays does not depend on how the work was divided.
 
-    disk    16 bytes a line; for similar ones also 512 for each line that is compared
+    disk    16 bytes a line; for similar ones also 512 for each line that is compared; and what shards have given
     memory  about 50 bytes for each of the lines in a part, of which there are 256 or 1024
 """
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wordlab.parallel import bounded_map
+from wordlab.parts import Record
 from wordlab.phrases import PairTable
-from wordlab.shard_sums import Arrays, KeptSum, Made, Sum, add_up
+from wordlab.shard_sums import Arrays, KeptSum, Sum, add_up
 from wordlab.stage import available_cores
 from wordlab.token_shards import joined_sentences, map_shard
 from wordlab.wordtable import WordTable
@@ -43,17 +45,25 @@ class JoinedShards:
         def read_and_work(index: int) -> Arrays:
             return work(*joined_sentences(map_shard(self.folder, index, self.table), self.table, self.passes))
 
-        self.pass_over(kept.num_shards())
-        add_up(total, kept, enumerate(range(self.num_shards)), read_and_work, self._run)
+        shown_before = self.bar.n
+        with ThreadPoolExecutor(self.workers) as executor:
+            run = functools.partial(self._run, executor)
+            add_up(total, kept, enumerate(range(self.num_shards)), read_and_work, run)
+        self.pass_over(self.bar.n - shown_before)
 
-    def pass_over(self, num_shards: int) -> None:
-        """Show so many shards as read that need not be read."""
-        self.bar.update(sum(self.shard_tokens[:num_shards]))
+    def pass_over(self, num_tokens: int = 0) -> None:
+        """Show all shards as read, of which so many tokens were."""
+        self.bar.update(sum(self.shard_tokens) - num_tokens)
 
     def _run(
-        self, function: Callable[[tuple[int, int | None]], Made], tasks: Iterable[tuple[int, int | None]]
-    ) -> Iterator[Made]:
-        with ThreadPoolExecutor(self.workers) as executor:
-            for made in bounded_map(executor, function, tasks, self.workers + 1):
-                self.bar.update(self.shard_tokens[made[0]])
-                yield made
+        self,
+        executor: Executor,
+        function: Callable[[tuple[int, str, int | None]], Record | None],
+        tasks: Iterable[tuple[int, str, int | None]],
+    ) -> Iterator[Record | None]:
+        def shown() -> Iterator[tuple[int, str, int | None]]:
+            for task in tasks:
+                yield task
+                self.bar.update(self.shard_tokens[task[0]])
+
+        return bounded_map(executor, function, shown(), self.workers + 1)

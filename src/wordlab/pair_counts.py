@@ -108,8 +108,8 @@ def count_pairs(shards: JoinedShards, counts: NDArray[np.int64], rule: Rule, kep
         found = PairSum()
         kept_sketch, kept_pairs = kept(f"sketch-{part}"), kept(f"pairs-{part}")
         which = (by_word, *rule, part, number)
-        if kept_pairs.num_shards() == shards.num_shards:
-            shards.pass_over(shards.num_shards)
+        if kept_pairs.is_whole():
+            shards.pass_over()
             counters = np.zeros(0, dtype=np.uint8)
         else:
             sketch = Sketch(num_counters(int(rule.num_tokens)))

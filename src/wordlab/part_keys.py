@@ -49,8 +49,13 @@ class PartKeys:
     def of_pass(self, name: str, before: Sequence[str]) -> str:
         """Of what a pass over all of the text has found. before: digests of what earlier ones have."""
         trained = dataclasses.asdict(self._config.sentencepiece) if name == MODEL else {}
+        return fingerprint([self.of_reading(name, before), trained])
+
+    def of_reading(self, name: str, before: Sequence[str]) -> str:
+        """Of what such a pass reads, whatever is made of it."""
         read = [self._config.shard_bytes, self._config.max_bytes, self._config.invalid_bytes]
-        return fingerprint([name, self.identity["files"], read, trained, list(before)])
+        sampled = self._config.sentencepiece.sample_bytes if name == MODEL else 0
+        return fingerprint([name, self.identity["files"], read, sampled, list(before)])
 
     def of_shard(self, task: ShardTask, before: Sequence[str]) -> list[str]:
         """Keys that stand for the shard's bytes, its own first. before: as for `of_pass`, of all passes."""

@@ -1,18 +1,10 @@
-"""Tokenizer `sentencepiece`: word pieces, trained in the stage on a sample of the normalised text.
-
-The sample takes the sentences with the smallest hash of their place in the corpus, so it is spread evenly over the
-corpus, whose size need not be known before, and is the same on any number of workers.
-"""
+"""Tokenizer `sentencepiece`: text cut into pieces of words by a model that the stage has trained."""
 
 from __future__ import annotations
 
 import functools
-import io
 import marshal
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +12,8 @@ import pyarrow as pa
 import sentencepiece
 from numpy.typing import NDArray
 
-from wordlab.errors import ArtifactError, ConfigError, CorpusError
-from wordlab.parallel import Workers, map_tasks
-from wordlab.sections.tokenize import SentencePieceConfig, TokenizeConfig
-from wordlab.shard_text import shard_text
-from wordlab.spans import ShardTask
+from wordlab.errors import ArtifactError
+from wordlab.sections.tokenize import TokenizeConfig
 from wordlab.tokencount import split_sentences
 from wordlab.tokenizers import character_classes, fold_text
 from wordlab.wordtable import kernel
@@ -32,110 +21,8 @@ from wordlab.wordtable import kernel
 _ENCODED_AT_ONCE = 4096
 """Sentences that the library is given at a time."""
 MODEL = "sentencepiece.model"
-SAMPLED_SENTENCE_BYTES = 4096
-"""A sampled sentence is cut here: the library passes over longer ones, and its memory grows with them."""
 _MARSHAL_VERSION, _RECORD_BYTES = 2, 5
 _LIST, _NUMBER = ord("["), ord("i")
-TRAINER_THREADS = 4
-"""Sums are added up by thread, so the number is part of the result."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Sentences of one shard with the hash of their places. hashes: uint64, shape (len(sentences),)."""
-
-    hashes: NDArray[np.uint64]
-    sentences: list[bytes]
-
-
-def train_pieces(
-    tasks: Iterable[ShardTask], config: TokenizeConfig, folder: Path, workers: int | Workers, shared: Path
-) -> dict[str, int]:
-    """Train on a sample of these shards and write sentencepiece.model. Raises ConfigError if the size does not fit.
-
-    shared: a folder that the workers of a cluster see; in `files` of it lie the verdicts over lines. Returns what there
-    is to report.
-    """
-    work = functools.partial(sample_shard, config=config, verdicts=shared / "files")
-    sentences = draw_sample(map_tasks(work, tasks, workers, shared), config.sentencepiece.sample_bytes)
-    if not sentences:
-        raise CorpusError("The corpus holds no text to train sentencepiece on. Check corpus in params.yaml.")
-    texts = (fold_text(sentence.decode(errors="ignore"), config.lowercase) for sentence in sentences)
-    (folder / MODEL).write_bytes(_trained_model(texts, config.sentencepiece))
-    return {"sampled_sentences": len(sentences)}
-
-
-def sample_shard(task: ShardTask, config: TokenizeConfig, verdicts: Path) -> Sample:
-    """The shard's candidates for the sample: at most `sample_bytes`. verdicts: as for `shard_text`."""
-    text, _ = shard_text(task, config, verdicts)
-    spans = split_sentences(text, character_classes("sentencepiece", config.sentences))
-    hashes = place_hashes(task.index, spans[:, 0])
-    lengths = np.minimum(spans[:, 1] - spans[:, 0], SAMPLED_SENTENCE_BYTES)
-    order = np.argsort(hashes, kind="stable")
-    chosen = np.sort(order[np.cumsum(lengths[order]) - lengths[order] < config.sentencepiece.sample_bytes])
-    starts, stops = spans[chosen, 0].tolist(), (spans[chosen, 0] + lengths[chosen]).tolist()
-    return Sample(hashes[chosen], [text[start:stop] for start, stop in zip(starts, stops, strict=True)])
-
-
-def place_hashes(shard: int, offsets: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """A hash of (shard, byte offset), the mixer of splitmix64. Shape as offsets."""
-    mixed = offsets.astype(np.uint64) + np.uint64(shard << 40)
-    for factor, shift in ((0x9E3779B97F4A7C15, 30), (0xBF58476D1CE4E5B9, 27), (0x94D049BB133111EB, 31)):
-        mixed = mixed * np.uint64(factor)
-        mixed ^= mixed >> np.uint64(shift)
-    return mixed
-
-
-def draw_sample(samples: Iterable[Sample], sample_bytes: int) -> list[bytes]:
-    """The sentences with the smallest hashes that fill `sample_bytes`, in the order of the corpus."""
-    hashes = np.zeros(0, dtype=np.uint64)
-    sentences: list[bytes] = []
-    for sample in samples:
-        hashes = np.concatenate([hashes, sample.hashes])
-        sentences = sentences + sample.sentences
-        lengths = np.array([len(sentence) for sentence in sentences], dtype=np.int64)
-        order = np.argsort(hashes, kind="stable")
-        chosen = np.sort(order[np.cumsum(lengths[order]) - lengths[order] < sample_bytes])
-        hashes, sentences = hashes[chosen], [sentences[i] for i in chosen.tolist()]
-    return sentences
-
-
-def _trained_model(texts: Iterator[str], config: SentencePieceConfig) -> bytes:
-    model = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=texts,
-            model_writer=model,
-            model_type=config.model_type,
-            vocab_size=config.vocab_size,
-            character_coverage=config.character_coverage,
-            max_sentence_length=4 * SAMPLED_SENTENCE_BYTES,
-            num_threads=TRAINER_THREADS,
-            minloglevel=2,
-        )
-    except RuntimeError as error:
-        raise ConfigError(_training_message(str(error), config)) from None
-    return model.getvalue()
-
-
-def _training_message(reason: str, config: SentencePieceConfig) -> str:
-    """The library's two complaints about the size, in our words; any other as it is."""
-    size = f"tokenize.sentencepiece.vocab_size is {config.vocab_size}"
-    if largest := re.search(r"too high.*<= (\d+)", reason, re.DOTALL):
-        return (
-            f"{size}, but {largest[1]} pieces are the most the text allows. "
-            f"Run: dvc exp run -S tokenize.sentencepiece.vocab_size={largest[1]}"
-        )
-    if smallest := re.search(r"smaller than required_chars\D+\d+ vs (\d+)", reason):
-        return (
-            f"{size}, but the text's characters alone need {smallest[1]}. Raise it, or lower "
-            "tokenize.sentencepiece.character_coverage, in params.yaml, then run: dvc repro"
-        )
-    complaint = reason.strip().rstrip(".")
-    return (
-        f"sentencepiece could not be trained: {complaint}. "
-        "Check tokenize.sentencepiece in params.yaml, then run: dvc repro"
-    )
 
 
 def load_pieces(path: Path) -> sentencepiece.SentencePieceProcessor:

@@ -36,7 +36,7 @@ FILTER_FACTOR = 5.0
 """Bytes a worker holds for each byte of its shard while it looks at lines, each an object of Python's twice."""
 USUAL_LINE = 200
 """Bytes of a line of text, as far as nobody has counted."""
-LINE_BYTES, NEAR_LINE_BYTES = 17, 529
+LINE_BYTES, NEAR_LINE_BYTES = 33, 809
 """Written for a line while repeated ones are looked for (`wordlab.duplicates`), equal or similar ones."""
 PIECES_FACTOR = 30
 """Bytes that sentencepiece holds for each byte of its sample."""

@@ -8,7 +8,8 @@ add, and the disk holds the sum twice at most, what shards add up to its size, a
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -21,8 +22,12 @@ from wordlab.parts import Parts, Record, make_part
 KEPT_BYTES = 1 << 26
 Task = TypeVar("Task")
 Arrays = tuple[NDArray[Any], ...]
-Made = tuple[int, Record | None]
-"""A shard's number, and the record of what it adds; None where that was there."""
+Run = Callable[
+    [Callable[[tuple[int, str, Task | None]], Record | None], Iterable[tuple[int, str, Task | None]]],
+    Iterator[Record | None],
+]
+"""function(task) of each task, in the order of the tasks: a shard's number, its key, and its task, None for nothing to
+do."""
 
 
 class Sum(Protocol):
@@ -48,22 +53,21 @@ class KeptSum:
     key: str
     """Fingerprint of what decides what the shards add."""
 
-    def num_shards(self) -> int:
-        """Of how many shards, the first ones, the sum is there; 0 for none."""
-        reports = [self.parts.found(name, self.key) for name in self.parts.names(f"{self.name}.sum.")]
-        return max((report["shards"] for report in reports if report), default=0)
+    def is_whole(self) -> bool:
+        """Whether the sum over all shards is there."""
+        return any(report["whole"] for report in self._sums())
 
     def restore(self, total: Sum) -> int:
-        """Give `total` the sum that is there; of how many shards it is."""
-        num_shards = self.num_shards()
+        """Give `total` the sum that is there; of how many shards, the first ones, it is, 0 for none."""
+        num_shards: int = max((report["shards"] for report in self._sums()), default=0)
         if num_shards:
-            total.restore(self._load(self._sum(num_shards)))
+            total.restore(self.load(self._sum(num_shards), [self.key]))
         return num_shards
 
-    def keep(self, total: Sum, num_shards: int) -> int:
-        """Write the sum of so many shards, and remove what it stands for. Returns its bytes."""
+    def keep(self, total: Sum, num_shards: int, whole: bool = False) -> int:
+        """Write the sum of so many shards, and remove what it stands for. Returns its bytes. whole: of all."""
         name, state = self._sum(num_shards), total.state()
-        work = functools.partial(_write, name, state, num_shards)
+        work = functools.partial(_write, name, state, {"shards": num_shards, "whole": whole})
         self.parts.add(name, make_part(self.parts.place, name, work, None, self.key))
         for other in self.parts.names(f"{self.name}.sum."):
             if other != name:
@@ -73,59 +77,72 @@ class KeptSum:
                 self.parts.remove_part(other)
         return sum(array.nbytes for array in state)
 
-    def has(self, index: int) -> bool:
-        """Whether what a shard adds is there."""
-        return self.parts.found(addend_name(self.name, index), self.key) is not None
-
-    def addend(self, index: int) -> Arrays:
-        """What a shard adds, which is there."""
-        return self._load(addend_name(self.name, index))
-
     def remove(self) -> None:
-        """Remove the sum, which is not needed any more."""
+        """Remove the sum and what shards add to it, which are not needed any more."""
         for name in self.parts.names(f"{self.name}."):
             self.parts.remove_part(name)
+
+    def load(self, part: str, keys: Sequence[str]) -> Arrays:
+        """The arrays of a part that is there."""
+        number = self.parts.found(part, *keys)["arrays"]
+        return tuple(np.load(self.parts.folder / f"{part}.{i}.npy", allow_pickle=False) for i in range(number))
+
+    def _sums(self) -> list[dict[str, Any]]:
+        reports = [self.parts.found(name, self.key) for name in self.parts.names(f"{self.name}.sum.")]
+        return [report for report in reports if report]
 
     def _sum(self, num_shards: int) -> str:
         return f"{self.name}.sum.{num_shards}"
 
-    def _load(self, part: str) -> Arrays:
-        number = self.parts.found(part, self.key)["arrays"]
-        return tuple(np.load(self.parts.folder / f"{part}.{i}.npy", allow_pickle=False) for i in range(number))
-
 
 def add_up(
-    total: Sum,
-    kept: KeptSum,
-    tasks: Iterable[tuple[int, Task]],
-    work: Callable[[Task], Arrays],
-    run: Callable[[Callable[[tuple[int, Task | None]], Made], Iterable[tuple[int, Task | None]]], Iterator[Made]],
+    total: Sum, kept: KeptSum, tasks: Iterable[tuple[int, Task]], work: Callable[[Task], Arrays], run: Run[Task]
 ) -> None:
     """Add to `total`, which is 0, what work(task) gives for each shard, in order, as far as that is not there.
 
-    tasks: the shards' numbers, from 0 on, and what `work` takes.   run: function(task) of each task, in their order, on
-    workers; those that are other processes need a `work` that can be pickled.
+    tasks: the shards' numbers, from 0 on, and what `work` takes.   run: as for `addends`.
     """
     first = done = kept.restore(total)
+    if kept.is_whole():
+        return
     waiting, sum_bytes = 0, sum(array.nbytes for array in total.state()) if first else 0
-
-    def unfinished() -> Iterator[tuple[int, Task | None]]:
-        for index, task in tasks:
-            if index >= first:
-                yield index, None if kept.has(index) else task
-
-    make = functools.partial(_make_addend, work=work, place=kept.parts.place, name=kept.name, key=kept.key)
-    for index, record in run(make, unfinished()):
-        if record is not None:
-            kept.parts.add(addend_name(kept.name, index), record)
-        addend = kept.addend(index)
+    for addend in addends(kept, ((index, task) for index, task in tasks if index >= first), work, run):
         total.add(addend)
         waiting += sum(array.nbytes for array in addend)
-        done = index + 1
+        done += 1
         if waiting > max(KEPT_BYTES, sum_bytes):
             sum_bytes, waiting = kept.keep(total, done), 0
-    if done > kept.num_shards():
-        kept.keep(total, done)
+    kept.keep(total, done, whole=True)
+
+
+def addends(
+    kept: KeptSum,
+    tasks: Iterable[tuple[int, Task]],
+    work: Callable[[Task], Arrays],
+    run: Run[Task],
+    keys_of: Callable[[Task], Sequence[str]] | None = None,
+) -> Iterator[Arrays]:
+    """work(task) of each shard, in order, each a part of its own from then on; those that are there are not made again.
+
+    tasks: the shards' numbers, rising, and what `work` takes.   run: function(task) of each task, in their order, on
+    workers; those that are other processes need a `work` that can be pickled.
+    keys_of: keys that stand for what a shard gives, its own first; without it, they all have the sum's.
+    """
+    asked: deque[tuple[int, Sequence[str]]] = deque()
+
+    def missing() -> Iterator[tuple[int, str, Task | None]]:
+        for index, task in tasks:
+            keys = keys_of(task) if keys_of else [kept.key]
+            asked.append((index, keys))
+            is_there = kept.parts.found(addend_name(kept.name, index), *keys) is not None
+            yield index, keys[0], None if is_there else task
+
+    make = functools.partial(_make_addend, work=work, place=kept.parts.place, name=kept.name)
+    for record in run(make, missing()):
+        index, keys = asked.popleft()
+        if record is not None:
+            kept.parts.add(addend_name(kept.name, index), record)
+        yield kept.load(addend_name(kept.name, index), keys)
 
 
 def addend_name(name: str, index: int) -> str:
@@ -134,18 +151,17 @@ def addend_name(name: str, index: int) -> str:
 
 
 def _make_addend(
-    numbered: tuple[int, Task | None], work: Callable[[Task], Arrays], place: Path, name: str, key: str
-) -> Made:
-    """Have what a shard adds written, unless its task is None."""
-    index, task = numbered
+    numbered: tuple[int, str, Task | None], work: Callable[[Task], Arrays], place: Path, name: str
+) -> Record | None:
+    """Have what a shard adds written, unless its task is None: then it is there."""
+    index, key, task = numbered
     if task is None:
-        return index, None
+        return None
     part = addend_name(name, index)
-    addend = work(task)
-    return index, make_part(place, part, functools.partial(_write, part, addend, 1), None, key)
+    return make_part(place, part, functools.partial(_write, part, work(task), {}), None, key)
 
 
-def _write(part: str, arrays: Arrays, num_shards: int, folder: Path) -> dict[str, int]:
+def _write(part: str, arrays: Arrays, report: dict[str, Any], folder: Path) -> dict[str, Any]:
     for number, array in enumerate(arrays):
         np.save(folder / f"{part}.{number}.npy", array, allow_pickle=False)
-    return {"shards": num_shards, "arrays": len(arrays)}
+    return report | {"arrays": len(arrays)}

@@ -28,11 +28,13 @@ from wordlab.morphemes import count_morphemes, kiwi_versions
 from wordlab.parallel import Workers, as_workers, map_tasks
 from wordlab.part_keys import PartKeys
 from wordlab.parts import Parts, Record, kept_parts, make_part
-from wordlab.pieces import MODEL, count_pieces, train_pieces
+from wordlab.piece_training import train_pieces
+from wordlab.pieces import MODEL, count_pieces
 from wordlab.remote_files import CorpusPath, RemoteFile, size_of
 from wordlab.sections.download import CorpusFormatConfig
 from wordlab.sections.tokenize import TokenizeConfig
-from wordlab.shard_text import judge_lines, shard_text
+from wordlab.shard_sums import KeptSum
+from wordlab.shard_text import ShardPass, judge_lines, shard_text
 from wordlab.shards import DICTIONARY_SCHEMA, write_batch, write_sentences
 from wordlab.spans import ShardTask, cut_into_shards
 from wordlab.stage import progress, say
@@ -74,16 +76,23 @@ def tokenize_corpus(
     keys = PartKeys(files, config, stored, versions)
     with kept_parts(out_folder, keys.identity, keys.common) as parts:
         before: list[str] = []
-        for name, work in _passes_before(config):
+        total = _bytes_to_read(files, config, stored)
+        for name, description, work in _passes_before(config):
             key = keys.of_pass(name, before)
             if parts.found(name, key) is None:
+                kept = KeptSum(parts, f"before-{name}", keys.of_reading(name, before))
                 tasks = _tasks(files, config, stored, Counter(), workers, announce=False)
-                one_pass = functools.partial(work, tasks, config, workers=workers, shared=parts.place)
-                parts.add(name, make_part(parts.place, name, one_pass, None, key))
+                run = functools.partial(map_tasks, workers=workers, shared=parts.place)
+                keys_of = functools.partial(keys.of_shard, before=[name, *before])
+                with progress(total, "B", description) as bar:
+                    shards = ShardPass(_shown(tasks, bar), kept, run, keys_of)
+                    one_pass = functools.partial(work, config, verdicts=parts.folder, shards=shards)
+                    parts.add(name, make_part(parts.place, name, one_pass, None, key))
+                kept.remove()
             before.append(parts.digest(name))
         dropped: Counter[str] = Counter()
         keyed = ((task, keys.of_shard(task, before)) for task in _tasks(files, config, stored, dropped, workers))
-        reports = _all_shards(keyed, config, parts, workers, _bytes_to_read(files, config, stored))
+        reports = _all_shards(keyed, config, parts, workers, total)
         content = _manifest_content(reports, dropped) | versions
         if content["num_tokens"] == 0:
             parts.remove()  # there is nothing in them
@@ -92,14 +101,21 @@ def tokenize_corpus(
     return content
 
 
-def _passes_before(config: TokenizeConfig) -> list[tuple[str, Callable[..., dict[str, int]]]]:
-    """What has to see all of the text before the first shard is tokenized, in this order."""
-    passes: list[tuple[str, Callable[..., dict[str, int]]]] = []
+def _passes_before(config: TokenizeConfig) -> list[tuple[str, str, Callable[..., dict[str, int]]]]:
+    """What has to see all of the text before the first shard is tokenized, in this order: name, what is shown, work."""
+    passes: list[tuple[str, str, Callable[..., dict[str, int]]]] = []
     if config.filters.look_ahead:
-        passes.append((VERDICTS, judge_lines))
+        passes.append((VERDICTS, "look for repeated lines", judge_lines))
     if config.tokenizer == "sentencepiece":
-        passes.append((MODEL, train_pieces))
+        passes.append((MODEL, "sample sentences", train_pieces))
     return passes
+
+
+def _shown(tasks: Iterable[ShardTask], bar: Any) -> Iterator[ShardTask]:
+    """The same, shown as done when the next one is asked for."""
+    for task in tasks:
+        yield task
+        bar.update(task.raw_bytes)
 
 
 def _all_shards(
