@@ -16,7 +16,7 @@ from wordlab.preflight import begin
 from wordlab.rawtext import DOWNLOAD
 from wordlab.remote_corpus import RemoteCorpus
 from wordlab.sections.download import CorpusFormatConfig
-from wordlab.stage import run_stage, say
+from wordlab.stage import run_stage, say, take_no_arguments
 
 
 def main() -> None:
@@ -74,4 +74,5 @@ def fetch_evaluation_set(fetcher: Fetcher, row: Row, folder: Path) -> dict[str, 
 
 
 if __name__ == "__main__":
+    take_no_arguments("download", __doc__)
     run_stage(main)

@@ -9,7 +9,7 @@ from wordlab.config import load_params
 from wordlab.preflight import begin
 from wordlab.report_page import write_report
 from wordlab.reporting import results_table
-from wordlab.stage import run_stage
+from wordlab.stage import run_stage, take_no_arguments
 
 
 def main() -> None:
@@ -28,4 +28,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    take_no_arguments("report", __doc__)
     run_stage(main)

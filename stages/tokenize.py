@@ -7,7 +7,7 @@ from wordlab.corpus_format import recorded_format
 from wordlab.parallel import Workers
 from wordlab.preflight import begin
 from wordlab.rawtext import corpus_files
-from wordlab.stage import run_stage, say, say_dropped
+from wordlab.stage import run_stage, say, say_dropped, take_no_arguments
 from wordlab.tokenizing import tokenize_corpus
 
 
@@ -22,4 +22,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    take_no_arguments("tokenize", __doc__)
     run_stage(main)

@@ -28,7 +28,7 @@ from wordlab.training_run import Trained
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m stages.train", description=__doc__)
     parser.add_argument("--seed", type=int, required=True, help="seed of the random choices")
     seed = parser.parse_args().seed
     if not 0 <= seed < 1 << 63:

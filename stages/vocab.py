@@ -6,7 +6,7 @@ from wordlab.config import load_params
 from wordlab.counting import build_vocab
 from wordlab.parallel import Workers
 from wordlab.preflight import begin
-from wordlab.stage import run_stage, say, say_dropped
+from wordlab.stage import run_stage, say, say_dropped, take_no_arguments
 
 
 def main() -> None:
@@ -22,4 +22,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    take_no_arguments("vocab", __doc__)
     run_stage(main)

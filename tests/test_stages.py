@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import runpy
 import signal
 import subprocess
 import sys
@@ -95,3 +96,20 @@ def test_a_stage_whose_dvc_is_killed_while_it_imports_ends_with_it(moment: str, 
         if not ended:
             os.kill(stage, signal.SIGKILL)
         assert ended, "the stage runs on without its DVC"
+
+
+@pytest.mark.parametrize("stage", ["download", "tokenize", "vocab", "encode", "train", "evaluate", "report"])
+def test_a_stage_says_what_it_does_and_does_nothing_else(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, f"stages.{stage}", raising=False)  # it is run, whoever has imported it before
+    for argument, status in (("--help", 0), ("--sede=1", 2)):
+        monkeypatch.setattr(sys, "argv", ["stage", argument])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module(f"stages.{stage}", run_name="__main__")
+        assert ended.value.code == status
+    told = capsys.readouterr()
+    assert told.out.startswith(f"usage: python -m stages.{stage} [-h]") and " -> " in " ".join(told.out.split())
+    assert "--sede=1" in told.err or "--seed" in told.err
+    assert not list(tmp_path.iterdir())

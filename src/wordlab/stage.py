@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import errno
 import os
@@ -105,6 +106,11 @@ class StopSignals:
         elif number == signal.SIGINT or time.monotonic() - self._noted > SAME_STOP_SECONDS:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
+
+
+def take_no_arguments(stage: str, purpose: str | None) -> None:
+    """For a stage that params.yaml tells all: say what it does where --help asks, and refuse any other argument."""
+    argparse.ArgumentParser(prog=f"python -m stages.{stage}", description=purpose).parse_args()
 
 
 def say(message: str) -> None:
