@@ -73,7 +73,7 @@ def _told(bench: Workbench, status: int, output: str, struck: Operation | None =
     struck: what a fault has met; None: perhaps nothing.
     """
     if status == 0 and (struck is None or struck.kind in ("remove", "open")):
-        leftovers = re.compile(r"\.tmp|\.parts/|^\.wordlab/")
+        leftovers = re.compile(r"\.tmp|\.parts(/|$)|^\.wordlab/")
         results = [name for name in bench.mismatches() if not leftovers.search(name)]
         return [f"differs after a run that ended well: {name}" for name in results]
     told = len(re.findall(r"^error: ", output, re.MULTILINE)) == 1 and "Traceback" not in output
