@@ -240,9 +240,8 @@ def main() -> None:
     parser.add_argument("--peer-rates", type=float, nargs="+", default=GENSIM_RATES, help="of gensim")
     parser.add_argument("--peer-seeds", type=int, help="of gensim, 1 to this; as --seeds")
     parser.add_argument("--processes", type=int, default=2, help="models at a time")
-    parser.add_argument(
-        "--only", choices=[*TOKENS, *(arm.name for arm in ARMS), "gensim"], help="make this, compare nothing"
-    )
+    only = list(dict.fromkeys([*TOKENS, *(arm.name for arm in ARMS), "gensim"]))
+    parser.add_argument("--only", choices=only, help="make this, compare nothing")
     options = parser.parse_args()
     study = Study.open(
         korean_params(options.corpus, options.max_bytes, options.epochs), options.scratch, options.processes

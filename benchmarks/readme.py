@@ -35,7 +35,9 @@ MARKER = re.compile(r"<!-- [\w/.-]+:(?:start|end) -->")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Put measured numbers into the pages.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.readme", description="Put measured numbers into the pages."
+    )
     parser.add_argument("--check", action="store_true", help="change nothing; fail if something would change")
     parser.add_argument("pages", nargs="*", type=Path, help="default: README.md and docs/*.md")
     arguments = parser.parse_args()

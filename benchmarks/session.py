@@ -9,10 +9,10 @@ output only, long passages shortened, and the clone's place in the file system l
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -57,11 +57,13 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def main() -> None:
-    names = sys.argv[1:] or list(SESSIONS)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.session", description=__doc__.partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SESSIONS)}; default: all")
+    names = parser.parse_args().names
     for name in names:
         if name not in SESSIONS:
-            raise WordlabError(f"there is no session {name!r}; there are {', '.join(SESSIONS)}.")
-    for name in names:
+            parser.error(f"there is no session {name!r}; there are {', '.join(SESSIONS)}")
+    for name in names or SESSIONS:
         say(f"recording {name}")
         write_atomic(RESULTS / f"{name}.txt", record(SESSIONS[name]).encode())
 

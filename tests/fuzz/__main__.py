@@ -57,7 +57,7 @@ KEPT = Path(".wordlab/fuzz")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Feed hostile files to every reader.")
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Feed hostile files to every reader.")
     parser.add_argument("--executions", type=int, default=1_000_000, help="for each reader")
     parser.add_argument("--guided", type=int, help="for each binary reader, guided by coverage; default: a tenth")
     parser.add_argument("--seconds", type=float, default=1800, help="most time for each reader")
