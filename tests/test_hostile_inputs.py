@@ -50,9 +50,9 @@ def file_of(folder: Path, data: bytes, name: str = "file") -> Path:
 )
 def test_a_tag_in_yaml_makes_no_object(tmp_path: Path, tag: str) -> None:
     path = file_of(tmp_path, f"seeds: {tag}\n".encode(), "params.yaml")
-    with pytest.raises(ConfigError, match=r"(?s)not valid YAML .*could not determine a constructor"):
+    with pytest.raises(ConfigError, match=r"not valid YAML.*could not determine a constructor"):
         load_params(path)
-    with pytest.raises(ConfigError, match=r"(?s)not valid YAML .*could not determine a constructor"):
+    with pytest.raises(ConfigError, match=r"not valid YAML.*could not determine a constructor"):
         load_catalog(path)
 
 
@@ -117,7 +117,9 @@ def test_odd_yaml_is_one_message(tmp_path: Path, value: str) -> None:
 
 
 def test_many_keys_take_no_quadratic_time_and_a_huge_file_none(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="given twice, line 1"):
+    with pytest.raises(
+        ConfigError, match=r"is not valid YAML, line \d+, column \d+: key .* is given twice\. Correct it, or restore"
+    ):
         load_params(file_of(tmp_path, b"a: 1\nb: 1\na: 2\n", "params.yaml"))
     with pytest.raises(ConfigError, match="has more than 262144 bytes"):
         load_params(file_of(tmp_path, b"#" * 300_000, "params.yaml"))

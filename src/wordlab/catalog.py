@@ -121,7 +121,7 @@ def _rows(path: Path) -> dict[str, object]:
     try:
         tree = read_yaml(path)
     except FileNotFoundError as error:
-        raise ConfigError(f"{path} cannot be read: {error}. Restore it with: git checkout {path}") from None
+        raise ConfigError(f"{path} cannot be read: {error.strerror}. Restore it with: git checkout {path}") from None
     if not isinstance(tree, dict) or not tree:
         raise ConfigError(f"{path}: there are no rows. Restore it with: git checkout {path}")
     return {str(name): row for name, row in tree.items()}

@@ -26,14 +26,14 @@ _ODD_VALUE = (ValueError, LookupError, ArithmeticError, AttributeError, TypeErro
 
 def read_yaml(path: Path) -> object:
     """The values in a YAML file. Raises ConfigError where it cannot be read, OSError where it does not exist."""
-    restore = f"Restore it with: git checkout {path}"
+    restore = f"Correct it, or restore the file: git checkout {path}"
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error}. {restore}") from None
+        raise ConfigError(f"{path} cannot be read: {error.strerror}. {restore}") from None
     return parse_yaml(data, str(path), restore)
 
 
@@ -49,7 +49,15 @@ def parse_yaml(data: bytes, where: str, restore: str) -> object:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{where} cannot be read: {error}. {restore}") from None
     except (yaml.YAMLError, RecursionError, *_ODD_VALUE) as error:
-        raise ConfigError(f"{where} is not valid YAML and cannot be read: {str(error)[:1000]}. {restore}") from None
+        raise ConfigError(f"{where} is not valid YAML{_problem(error)[:1000]}. {restore}") from None
+
+
+def _problem(error: Exception) -> str:
+    """Where and what: PyYAML tells it over several lines, with a name of its own for the file."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return ": " + str(error).partition("\n")[0]
+    told = ", ".join(text for text in (error.context, error.problem) if text)
+    return f", line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {told}"
 
 
 def is_text(value: object) -> TypeGuard[str]:
@@ -85,10 +93,8 @@ class _Loader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, Hashable):
                 if key in seen:
-                    line = node.start_mark.line + 1
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"key {shown(key)} is given twice, line {line}", key_node.start_mark
-                    )
+                    problem = f"key {shown(key)} is given twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
                 seen.add(key)
         return super().construct_mapping(node, deep)
 
