@@ -135,3 +135,13 @@ def test_words_that_are_asked_about_must_have_been_counted(tmp_path: Path, token
         loaded(tmp_path, text)
     assert loaded(tmp_path, text.replace("count_words: false", "count_words: true")).evaluate.words == "corpus"
     loaded(tmp_path, text.replace(f"tokenizer: {tokenizer} ", "tokenizer: words "))
+
+
+@pytest.mark.parametrize("objective", ["ns", "hs", "softmax"])
+def test_no_noise_words_are_refused_where_there_is_nothing_else(objective: str, tmp_path: Path) -> None:
+    text = with_value("negatives", "0").replace("objective: ns ", f"objective: {objective} ")
+    if objective != "ns":
+        assert loaded(tmp_path, text).model.negatives == 0
+        return
+    with pytest.raises(ConfigError, match=r"negatives is 0, but must be from 1 to 1000000: without noise words nothing"):
+        loaded(tmp_path, text)

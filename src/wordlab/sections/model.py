@@ -58,7 +58,7 @@ class ModelConfig:
     window_edges: Literal["cut", "drop", "pad"]
     """Windows at the ends of a sentence: cut short, left out, or filled with a padding row that learns."""
     negatives: int
-    """Noise words for each positive pair."""
+    """Noise words for each positive pair. Only negative sampling has them; 0 says so for the other objectives."""
     cbow_gradient: Literal["exact", "word2vec"]
     """Gradient of a bag's mean to its rows: divided by the bag's size, or undivided as in word2vec.c and fastText.
     Bags are CBOW's windows, and with subwords the rows of a word."""
@@ -68,8 +68,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         require(1 <= self.dim <= 4096, "model.dim", self.dim, "from 1 to 4096")
         require(1 <= self.window <= 100, "model.window", self.window, "from 1 to 100 tokens")
-        wanted = "from 1 to 1000000: without noise words nothing is learned"
-        require(1 <= self.negatives <= 1_000_000, "model.negatives", self.negatives, wanted)
+        least, why = (1, ": without noise words nothing is learned") if self.objective == "ns" else (0, "")
+        wanted = f"from {least} to 1000000{why}"
+        require(least <= self.negatives <= 1_000_000, "model.negatives", self.negatives, wanted)
         path = self.arch != "skipgram" or self.objective == "ns" or self.window_edges != "pad"
         wanted = "cut or drop with arch skipgram, unless objective is ns: the padding row is no word to predict"
         require(path, "model.window_edges", self.window_edges, wanted)
