@@ -143,5 +143,7 @@ def test_no_noise_words_are_refused_where_there_is_nothing_else(objective: str, 
     if objective != "ns":
         assert loaded(tmp_path, text).model.negatives == 0
         return
-    with pytest.raises(ConfigError, match=r"negatives is 0, but must be from 1 to 1000000: without noise words nothing"):
+    with pytest.raises(
+        ConfigError, match=r"negatives is 0, but must be from 1 to 1000000: without noise words nothing"
+    ):
         loaded(tmp_path, text)

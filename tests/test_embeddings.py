@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,6 +69,13 @@ def test_odd_words_are_unknown_and_no_worse(word: str) -> None:
         assert word not in model
     with pytest.raises(UnknownWordError, match="not among the 3 words"):
         model.vector(word)
+
+
+@pytest.mark.parametrize("ask", [Embeddings.vector, Embeddings.__contains__])
+def test_a_row_handed_where_a_word_belongs_is_told(ask: Any) -> None:
+    for row in (1, np.int64(1)):
+        with pytest.raises(QueryError, match=r"1\)? is no word but of type int.* Words are text; that of a row is"):
+            ask(random_model(3, 2), row)
 
 
 def test_rows_and_words_must_be_as_many() -> None:

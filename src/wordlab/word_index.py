@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from wordlab.errors import UnknownWordError
+from wordlab.errors import QueryError, UnknownWordError
 
 SCANS_BEFORE_SORTING = 16
 SUGGESTION_WORDS = 200_000
@@ -101,5 +101,13 @@ def _scalar(word: str) -> pa.LargeStringScalar:
 
 
 def _encodable(word: str) -> str:
-    """The word without halves of surrogate pairs, as which broken bytes on a command line arrive; Arrow takes none."""
+    """The word without halves of surrogate pairs, as which broken bytes on a command line arrive; Arrow takes none.
+
+    Raises QueryError for what is no text, a word's row for one.
+    """
+    if not isinstance(word, str):
+        kind = type(word).__name__
+        raise QueryError(
+            f"{word!r} is no word but of type {kind}. Words are text; that of a row is vectors.words[row]."
+        )
     return word.encode(errors="replace").decode()
