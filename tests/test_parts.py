@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.text_helpers import phrases_config, tokenize_config, vocab_config, written
-from wordlab.artifacts import read_manifest
+from wordlab.artifacts import fingerprint, read_manifest
 from wordlab.counting import build_vocab
 from wordlab.encoding import encode_corpus
 from wordlab.errors import ConfigError, CorpusError, ResourceError
@@ -176,11 +176,11 @@ def test_what_has_changed_is_made_anew(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_damaged_parts_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a power failure leaves files that no disk was asked to hold; each of these five in another way."""
+    """As a power failure leaves files that no disk was asked to hold; each of these eight in another way."""
     write_corpus(tmp_path)
     tokenize(tmp_path)
     wanted = digests(tmp_path / "tokenize")
-    found = stopped(tmp_path, monkeypatch, 7)
+    found = stopped(tmp_path, monkeypatch, 10)
     files = [found[0].parents[1] / f"files/tokens-{index:05d}.arrow" for index in range(3)]
     files[0].write_bytes(files[0].read_bytes()[:-1])
     files[1].write_bytes(bytes(files[1].stat().st_size))
@@ -189,10 +189,27 @@ def test_damaged_parts_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyP
     content = json.loads(found[4].read_bytes())
     content["record"]["report"]["num_tokens"] += 1
     found[4].write_text(json.dumps(content))
+    for path, damage in ((found[5], "[" * 10**5), (found[6], '{"record": [], "fingerprint": 1}')):
+        path.write_text(damage)
+    found[7].unlink()
+    found[7].mkdir()
     (files[0].parent / "stray.arrow").write_text("of another run")
     (found[0].parents[1] / "00009.0123.tmp").mkdir()
     assert made_anew(tmp_path, monkeypatch) == num_shards(tmp_path) - 2
     assert digests(tmp_path / "tokenize") == wanted
+
+
+def test_a_damaged_record_has_no_file_removed_that_is_not_its_own(tmp_path: Path) -> None:
+    parts = with_part(tmp_path, {"a": 1}, {"c": 1}, "")
+    kept = written(tmp_path / "kept", "text")
+    (parts.folder / "link").symlink_to(kept)
+    for number, name in enumerate(("../../../kept", str(kept), "link")):
+        digest = hashlib.sha256(b"text").hexdigest()
+        record = {"key": "a", "files": {name: {"size_bytes": 4, "sha256": digest}}, "report": 1}
+        content = {"record": record, "fingerprint": fingerprint(record)}
+        (parts.place / f"records/{number}.json").write_text(json.dumps(content))
+    parts = Parts(tmp_path / "out.parts", {"a": 1}, {"c": 1})
+    assert parts.names("") == ["one"] and kept.read_text() == "text" and len(list(parts.folder.iterdir())) == 1
 
 
 def test_files_of_another_size_are_not_taken(tmp_path: Path) -> None:

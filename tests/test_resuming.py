@@ -71,6 +71,11 @@ def test_killed_passes_for_phrases_go_on_with_the_shards_that_are_missing(tmp_pa
     assert not list(tmp_path.glob("*.parts")) and not list(tmp_path.rglob("*.tmp"))
 
 
+def part_sizes(folder: Path, kind: str) -> list[int]:
+    """Bytes of the files that are kept, of sums or of what shards add to them."""
+    return [path.stat().st_size for path in folder.glob(f"phrases.parts/*/files/*.{kind}.*")]
+
+
 @pytest.mark.parametrize("kept_bytes", [0, 300, 1 << 26])
 def test_passes_for_phrases_go_on_wherever_they_ended(
     kept_bytes: int, tmp_path: Path, read: list[int], monkeypatch: pytest.MonkeyPatch
@@ -90,6 +95,8 @@ def test_passes_for_phrases_go_on_wherever_they_ended(
             with pytest.raises(ResourceError, match="no memory"):
                 phrases(tmp_path)
         finished += len([name for name in made if ".shard." in name])
+        sums, added = (part_sizes(tmp_path, kind) for kind in ("sum", "shard"))
+        assert sum(added) <= max(kept_bytes, sum(sums)) + 3 * max(added, default=0), "more is kept than need be"
     read.clear()
     phrases(tmp_path)
     assert len(read) == in_all - finished, "a shard was worked on again, or was not"
@@ -189,6 +196,27 @@ def test_shards_of_files_that_have_changed_are_tokenized_again(tmp_path: Path, m
     tokenize(files, tmp_path / "out")
     again = [int(name) for name in made if int(name) < 20]
     assert again and again == list(range(again[0], again[-1] + 1)) and len(again) <= 5, "only those of one file"
+    assert_made_as_anew(files, tmp_path / "out")
+
+
+@pytest.mark.parametrize("change", ["more", "gone"])
+def test_a_file_that_changes_while_others_are_tokenized_is_told(
+    change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was read already: DVC would take its new content for that of the shards."""
+    files = texts(tmp_path / "texts")
+    content = files[1].read_bytes()
+
+    def meanwhile(place: Path, name: str, *given: Any) -> Any:
+        if name == "00012":
+            files[1].write_bytes(content + b"more\n") if change == "more" else files[1].unlink()
+        return make_part(place, name, *given)
+
+    with monkeypatch.context() as patch, pytest.raises(CorpusError, match=r"1\.txt has changed while it was read"):
+        patch.setattr("wordlab.tokenizing.make_part", meanwhile)
+        tokenize(files, tmp_path / "out")
+    files[1].write_bytes(content)
+    tokenize(files, tmp_path / "out")
     assert_made_as_anew(files, tmp_path / "out")
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from wordlab.line_filters import DUPLICATE, NEAR_DUPLICATE, PERMUTATIONS, LineKeys
 from wordlab.sections.tokenize import FiltersConfig
+from wordlab.stage import progress
 
 BAND_ROWS = 4
 BANDS = PERMUTATIONS // BAND_ROWS
@@ -141,8 +142,11 @@ class _Parts:
     def sorted_parts(self) -> Iterator[NDArray[np.void]]:
         """Each part, by key and then by line; its file goes."""
         self._write()
-        for path in sorted(self._folder.iterdir()):
-            pairs = np.fromfile(path, _PAIR)
-            path.unlink()
-            yield pairs[np.lexsort((pairs["line"], pairs["key"]))]
+        paths = sorted(self._folder.iterdir())
+        with progress(sum(path.stat().st_size for path in paths), "B", f"compare {self._folder.name}") as bar:
+            for path in paths:
+                pairs = np.fromfile(path, _PAIR)
+                path.unlink()
+                yield pairs[np.lexsort((pairs["line"], pairs["key"]))]
+                bar.update(pairs.nbytes)
         self._folder.rmdir()

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wordlab.artifacts import fingerprint
+from wordlab.decompression import changed_while_read
 from wordlab.parts import file_identity, identity_of
 from wordlab.pieces import MODEL
 from wordlab.remote_files import CorpusPath
@@ -45,6 +46,19 @@ class PartKeys:
         """What decides the bytes of every part."""
         self.identity = self.common | {"files": [self._files[path] for path in files], "config": described}
         """What decides the bytes of the output."""
+
+    def require_unchanged(self) -> None:
+        """Raise CorpusError where a file is another one than at the beginning, by its size and time.
+
+        Not by the rest of its identity, which a link to it changes. Files in a store are looked at when they are read.
+        """
+        for path, before in self._files.items():
+            try:
+                is_same = file_identity(path)[1:3] == before[1:3]
+            except FileNotFoundError:
+                is_same = False
+            if not is_same:
+                raise changed_while_read(path)
 
     def of_pass(self, name: str, before: Sequence[str]) -> str:
         """Of what a pass over all of the text has found. before: digests of what earlier ones have."""

@@ -212,7 +212,7 @@ def _whole_records(place: Path) -> dict[str, Record]:
     for path in progress(len(paths), "part", "check what is finished", iterable=paths) if paths else []:
         record = _whole_record(place, path)
         if record is None:
-            path.unlink(missing_ok=True)
+            _remove(path)
         else:
             records[path.stem] = record
             known.update(record["files"])
@@ -234,10 +234,12 @@ def _whole_record(place: Path, path: Path) -> Record | None:
             return None
         for name, about in record["files"].items():
             file = place / "files" / name
+            if file.name != name or file.is_symlink():  # a damaged record must not have others' files removed
+                return None
             if file.stat().st_size != about["size_bytes"] or sha256_file(file) != about["sha256"]:
                 return None
         return record
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

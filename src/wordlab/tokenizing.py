@@ -97,6 +97,7 @@ def tokenize_corpus(
         if content["num_tokens"] == 0:
             parts.remove()  # there is nothing in them
             raise CorpusError(_no_tokens_message(files, reports, dropped))
+        keys.require_unchanged()
         parts.publish(out_folder, "tokenize", content)
     return content
 
