@@ -119,11 +119,11 @@ def encode_pieces(spec: Mapping[str, Any]) -> dict[str, Any]:
     """One shard through the tokenizer sentencepiece, raw bytes to files, and its sentences through the library's call
     for many, in turn, both after a piece of the text untimed."""
     from wordlab.pieces import MODEL, load_pieces
+    from wordlab.shard_tokens import tokenize_shard
     from wordlab.spans import cut_into_shards
     from wordlab.text import normalized_text
     from wordlab.tokencount import split_sentences
     from wordlab.tokenizers import character_classes, fold_text
-    from wordlab.tokenizing import tokenize_shard
 
     text, out, model = Path(spec["text"]), Path(spec["out"]), Path(spec["model"])
     filters, pieces = FiltersConfig(**spec["tokenize"]["filters"]), SentencePieceConfig(**spec["sentencepiece"])

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.test_parts import digests, killed, phrases, prepared, records
+from tests import test_parts
+from tests.test_parts import digests, killed, phrases, prepared, records, write_corpus
 from tests.text_helpers import filters_config, sentencepiece_config, tokenize_config, vocab_config, written
 from wordlab import joined_shards, pair_counts, piece_training, shard_sums, shard_text
 from wordlab.artifacts import read_manifest
@@ -118,8 +119,9 @@ def test_of_passes_for_phrases_only_what_parameters_do_not_change_is_taken(
     thresholds: tuple[float, ...], changes: dict[str, int], readings: int, tmp_path: Path, read: list[int]
 ) -> None:
     """A run with thresholds 2 and 1 was killed after the first reading of its second pass."""
-    prepared(tmp_path, "phrases")
-    num_shards = len(read) // PASSES // READINGS
+    write_corpus(tmp_path)
+    test_parts.tokenize(tmp_path)
+    num_shards = len(read_manifest(tmp_path / "tokenize", "tokenize")["shards"])
     phrases(tmp_path, thresholds, **changes)
     wanted = digests(tmp_path / "phrases")
     with pytest.MonkeyPatch.context() as patch, pytest.raises(ResourceError, match="no memory"):

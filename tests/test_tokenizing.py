@@ -177,7 +177,7 @@ def test_words_are_folded_the_same_however_many_at_once(tmp_path, monkeypatch):
     text = "\n".join(f"Ünlü{i} ÜNLÜ{i} e\u0301t{i} ét{i} l\u2019{i} L'{i} plain{i}" for i in range(50))
     wanted = hashes(tokenized(tmp_path, text))
     for size in (1, 7):
-        monkeypatch.setattr("wordlab.tokenizing._FOLDED_AT_ONCE", size)
+        monkeypatch.setattr("wordlab.shard_tokens._FOLDED_AT_ONCE", size)
         (tmp_path / str(size)).mkdir()
         assert hashes(tokenized(tmp_path / str(size), text)) == wanted
     for words in read_sentences(tmp_path / "tokenize"):
