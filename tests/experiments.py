@@ -8,15 +8,13 @@ make_repository(folder)            a project under git and DVC: commit `base` of
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.helpers import CONFIG, make_model_folder
+from tests.helpers import CONFIG, environment_of, make_model_folder
 from tests.project import WORDS, make_project, run_of, vectors_of
 from wordlab.artifacts import sha256_file, write_json, write_manifest
 from wordlab.comparison import Comparison, PairComparison
@@ -108,20 +106,6 @@ def change_workspace(project: Path) -> None:
         make_model_folder(model, WORDS, vectors_of(WORDS, seed + 50), seed, config)
         write_json(project / "metrics" / "run" / f"seed-{seed}.json", run_of(seed))
     evaluate_seeds(project, (1, 2, 3, 4))
-
-
-def environment_of(folder: Path) -> dict[str, str]:
-    """This process's environment, with git and DVC kept to `folder`."""
-    person = {f"GIT_{role}_{what}": "a@b" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    own = {
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "DVC_SITE_CACHE_DIR": str(folder / "site"),
-        "DVC_GLOBAL_CONFIG_DIR": str(folder / "config"),
-        "DVC_NO_ANALYTICS": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-    }
-    left_out = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "DVC_STAGE")
-    return {name: value for name, value in os.environ.items() if name not in left_out} | person | own
 
 
 BASE = {"google_analogy": (35.9, 36.4, 35.5, 36.0, 35.7, 36.2), "men": (0.594, 0.595, 0.593, 0.596, 0.594, 0.595)}

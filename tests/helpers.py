@@ -3,11 +3,14 @@
 make_model_folder(path)     a model folder as stage train writes it (data/train/seed-N), of any size, in milliseconds
 refused(path)               what Embeddings.load says of a file that it does not take
 error_of(capsys, ...)       what the command `wordlab ...` says when it fails
+environment_of(folder)      for git and DVC, kept to a folder
 make_root(folder, files)    a /proc and /sys of one's own, for tests of what a machine has
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -82,3 +85,17 @@ def error_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     captured = capsys.readouterr()
     assert captured.out == ""
     return captured.err
+
+
+def environment_of(folder: Path) -> dict[str, str]:
+    """This process's environment, with git and DVC kept to `folder`."""
+    person = {f"GIT_{role}_{what}": "a@b" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    own = {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "DVC_SITE_CACHE_DIR": str(folder / "site"),
+        "DVC_GLOBAL_CONFIG_DIR": str(folder / "config"),
+        "DVC_NO_ANALYTICS": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+    }
+    left_out = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "DVC_STAGE")
+    return {name: value for name, value in os.environ.items() if name not in left_out} | person | own

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tests.helpers import environment_of
 from wordlab.artifacts import sha256_file
 
 PARTS = (".dvc/", ".dvcignore", ".gitignore", "dvc.yaml", "params.yaml", "src/", "stages/")
@@ -75,18 +74,9 @@ class Project:
 
 def environment(base: Path) -> dict[str, str]:
     """This process's environment, with DVC kept to `base`, no network, and no other wordlab on the path."""
-    person = {f"GIT_{role}_{what}": "a@b" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
-    own = {
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "DVC_SITE_CACHE_DIR": str(base / "site"),
-        "DVC_GLOBAL_CONFIG_DIR": str(base / "config"),
-        "DVC_NO_ANALYTICS": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-    }
-    left_out = ("PYTHONPATH", "WORDLAB_MIRROR", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "DVC_STAGE")
-    kept = {name: value for name, value in os.environ.items() if name not in left_out}
-    return kept | person | proxies | own
+    found = environment_of(base) | proxies
+    return {name: value for name, value in found.items() if name not in ("PYTHONPATH", "WORDLAB_MIRROR")}
 
 
 def write_corpus(path: Path, seed: int) -> None:

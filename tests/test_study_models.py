@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests import test_studies
-from tests.experiments import environment_of
+from tests.helpers import environment_of
 from tests.html_text import Page
 from tests.project import WORDS
 from tests.test_studies import FILE, curve_of, experiments_of
