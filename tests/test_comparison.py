@@ -201,6 +201,13 @@ def test_sentences_of_poor_data(tmp_path: Path, base: Any, other: Any, verdict: 
     as_markdown(found)
 
 
+def test_scores_that_nobody_has_share_a_sentence_and_are_no_tests(tmp_path: Path) -> None:
+    nothing = {"google_analogy": (None, None), "men": (None, None)}
+    text = as_text(compare([experiment(tmp_path, "main", nothing), experiment(tmp_path, "new", nothing)]))
+    assert "- Google analogies, MEN: no comparison, since a side has no score.\n" in text
+    assert "p-values" not in text and text.count("no comparison") == 1
+
+
 def test_less_is_better_for_distances(tmp_path: Path) -> None:
     both = [
         experiment(tmp_path, name, {"ko_distance": values})

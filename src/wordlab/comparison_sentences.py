@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from wordlab.comparison import PairComparison, ScoreDifference
 from wordlab.differences import MOST_SEEDS
 from wordlab.reporting import label_of
 
 NONE = "–"
+NO_COMPARISON = "no comparison, since a side has no score"
 LESS_IS_BETTER = ("distance",)
 """Units of scores that are better where they are smaller."""
 
@@ -26,6 +29,13 @@ def p_text(p: float | None) -> str:
     return "<0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.01 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
 
 
+def sentences(pair: PairComparison) -> Iterator[str]:
+    """What is to be believed of all scores of a pair; those that cannot be compared share one sentence."""
+    yield from (sentence(pair, one) for one in pair.scores if one.difference is not None)
+    if without := [label_of(one.score) for one in pair.scores if one.difference is None]:
+        yield f"{', '.join(without)}: {NO_COMPARISON}."
+
+
 def sentence(pair: PairComparison, one: ScoreDifference) -> str:
     """What is to be believed of one score, in plain words."""
     return f"{label_of(one.score)}: {_claim(pair, one)}."
@@ -33,7 +43,7 @@ def sentence(pair: PairComparison, one: ScoreDifference) -> str:
 
 def _claim(pair: PairComparison, one: ScoreDifference) -> str:
     if one.difference is None:
-        return "no comparison, since a side has no score"
+        return NO_COMPARISON
     better = one.difference < 0 if one.unit in LESS_IS_BETTER else one.difference > 0
     ahead, behind = (pair.other, pair.base) if better else (pair.base, pair.other)
     by = _amount(abs(one.difference), one.unit)

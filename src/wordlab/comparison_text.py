@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wordlab.comparison import ALPHA, Comparison, PairComparison
-from wordlab.comparison_sentences import NONE, interval_text, p_text, sentence, signed
+from wordlab.comparison_sentences import NONE, interval_text, p_text, sentences, signed
 from wordlab.differences import POWER, Difference
 from wordlab.experiments import Experiment
 from wordlab.permutation import Permutation
@@ -25,7 +25,7 @@ def as_text(found: Comparison) -> str:
     for pair in found.pairs:
         lines += ["", title(pair), *(f"  {line}" for line in told_first(pair)), ""]
         lines += [*differences_table(pair).as_text(), ""]
-        lines += [f"- {sentence(pair, score)}" for score in pair.scores]
+        lines += [f"- {told}" for told in sentences(pair)]
     return "\n".join([*lines, "", *notes(found)]) + "\n"
 
 
@@ -38,7 +38,7 @@ def as_markdown(found: Comparison) -> str:
         for line in told_first(pair):
             lines += [f"- {line}"]
         lines += ["", *differences_table(pair).as_markdown(), ""]
-        lines += [f"- {sentence(pair, score)}" for score in pair.scores]
+        lines += [f"- {told}" for told in sentences(pair)]
     return "\n".join([*lines, "", " ".join(notes(found))]).replace("\n\n\n", "\n\n") + "\n"
 
 
@@ -136,8 +136,9 @@ def _permutation(found: Permutation | None) -> str:
 def notes(found: Comparison) -> Iterator[str]:
     """How to read the numbers."""
     yield "Differences are in points of accuracy, or in the score's own unit; each interval is about its score alone."
-    yield f"p-values are of t tests; corrected for all {found.tests} of them (Holm), they decide what is said."
-    yield "Effects are in standard deviations: d_z, of the paired differences, or Hedges' g."
+    if found.tests:
+        yield f"p-values are of t tests; corrected for all {found.tests} of them (Holm), they decide what is said."
+        yield "Effects are in standard deviations: d_z, of the paired differences, or Hedges' g."
     told = [one.seeds_needed for pair in found.pairs for one in pair.scores if one.verdict in ("doubtful", "undecided")]
     if any(told):
         yield f"So many seeds a side would show a difference of the size seen in {100 * POWER:.0f} of 100 cases."

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from wordlab.comparison import Comparison
-from wordlab.comparison_sentences import sentence
+from wordlab.comparison_sentences import sentences
 from wordlab.comparison_text import as_markdown, described, differences_table, means_table, notes, told_first
 from wordlab.experiments import Experiment
 from wordlab.html_page import definitions, flat, folded, inline, listed, row, section, table, whole_page
@@ -45,7 +45,7 @@ def as_html(found: Comparison, program: str, ratio: SpeedRatio | None, figure: b
     theirs, ours = found.experiments
     (pair,) = found.pairs
     parts = [
-        section("Found", listed(sentence(pair, one) for one in pair.scores), " ".join(notes(found))),
+        section("Found", listed(sentences(pair)), " ".join(notes(found))),
         section("Scores", _shown(means_table(found)), "Mean ± sd over the seeds, with the 95 % interval of the mean."),
         section("Differences", inline(figure, "Differences with 95 % intervals") + _shown(differences_table(pair))),
         section("Speed and memory", listed(_speeds(ours, theirs, ratio)), NO_BENCHMARK.replace("`", "")),
