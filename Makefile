@@ -1,7 +1,7 @@
 # make run    set up, then the whole pipeline          make test   set up, then the tests
 # make check  formatter, linter, types                 make bench  speed and quality against peers
 # make soak   kills, faults, and an hour of both under DVC: docs/RELIABILITY.md (make soak MINUTES=5 SEED=1)
-# make fuzz   a million hostile files for every reader, most of an hour (make fuzz EXECUTIONS=20000 SEED=2)
+# make fuzz   a million hostile files for every reader, some hours (make fuzz EXECUTIONS=20000 SEED=2)
 
 VENV := .venv
 PYTHON ?= python3
