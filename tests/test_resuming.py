@@ -18,7 +18,7 @@ from wordlab.artifacts import read_manifest
 from wordlab.counting import build_vocab
 from wordlab.duplicates import VERDICTS
 from wordlab.errors import ConfigError, CorpusError, ResourceError
-from wordlab.parts import make_part
+from wordlab.parts import Parts, make_part
 from wordlab.pieces import MODEL
 from wordlab.sections.download import CorpusFormatConfig
 from wordlab.tokenizing import tokenize_corpus
@@ -54,6 +54,20 @@ def fail_after(patch: pytest.MonkeyPatch, module: str, number: int) -> list[str]
 
     patch.setattr(f"wordlab.{module}.make_part", failing)
     return made
+
+
+def fail_to_remove_after(patch: pytest.MonkeyPatch, number: int) -> None:
+    """Let the memory be full when so many parts are removed."""
+    removed: list[str] = []
+    remove = Parts.remove_part
+
+    def failing(parts: Parts, name: str) -> None:
+        if len(removed) >= number:
+            raise ResourceError("no memory")
+        removed.append(name)
+        remove(parts, name)
+
+    patch.setattr(Parts, "remove_part", failing)
 
 
 def test_killed_passes_for_phrases_go_on_with_the_shards_that_are_missing(tmp_path: Path, read: list[int]) -> None:
@@ -109,6 +123,26 @@ def stopped_in_second_pass(folder: Path) -> None:
         num_shards = len(read_manifest(folder / "tokenize", "tokenize")["shards"])
         fail_after(patch, "shard_sums", (num_shards + 1) * (READINGS + 1))
         phrases(folder)
+
+
+def test_a_sum_and_what_it_stands_for_are_not_added_twice(
+    tmp_path: Path, read: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that ends when a sum is written, and what it is the sum of is not removed yet."""
+    monkeypatch.setattr(shard_sums, "KEPT_BYTES", 0)
+    wanted = prepared(tmp_path, "phrases")
+    in_all, finished = len(read), 0
+    for number in (0, 5, 30):
+        with monkeypatch.context() as patch:
+            made = fail_after(patch, "shard_sums", 10**6)
+            fail_to_remove_after(patch, number)
+            with pytest.raises(ResourceError, match="no memory"):
+                phrases(tmp_path)
+        finished += len([name for name in made if ".shard." in name])
+    assert finished > 30
+    read.clear()
+    phrases(tmp_path)
+    assert len(read) == in_all - finished and digests(tmp_path / "phrases") == wanted
 
 
 @pytest.mark.parametrize(
