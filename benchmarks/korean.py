@@ -78,8 +78,11 @@ TOKENS: dict[str, dict[str, str]] = {
     "kiwi": {"tokenizer": "kiwi"},
 }
 BASE = Arm("words", "words")
+FASTER = Arm("words, lr 0.1", "words", lr=0.1)
+"""The rate that more text of words than of other tokens allows (docs/LOG.md)."""
 ARMS = (
     BASE,
+    FASTER,
     Arm("words and jamo", "words", lr=SUBWORD_RATE, model={"subwords": JAMO}),
     Arm("sentencepiece unigram", "unigram"),
     Arm("sentencepiece bpe", "bpe"),
@@ -239,6 +242,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=6, help="1 to this")
     parser.add_argument("--peer-rates", type=float, nargs="+", default=GENSIM_RATES, help="of gensim")
     parser.add_argument("--peer-seeds", type=int, help="of gensim, 1 to this; as --seeds")
+    parser.add_argument("--arms", nargs="+", default=[arm.name for arm in ARMS], help="that are compared")
     parser.add_argument("--processes", type=int, default=2, help="models at a time")
     only = list(dict.fromkeys([*TOKENS, *(arm.name for arm in ARMS), "gensim"]))
     parser.add_argument("--only", choices=only, help="make this, compare nothing")
@@ -253,7 +257,8 @@ def main() -> None:
     elif options.only:
         make_one(study, options.only, seeds)
     else:
-        write_json(options.result, result_of(study, seeds, *peers))
+        arms = [arm for arm in ARMS if arm.name in {BASE.name, *options.arms}]
+        write_json(options.result, result_of(study, arms, seeds, *peers))
 
 
 def make_one(study: Study, name: str, seeds: Sequence[int]) -> None:
@@ -265,16 +270,20 @@ def make_one(study: Study, name: str, seeds: Sequence[int]) -> None:
         study.data_of(name)
 
 
-def result_of(study: Study, seeds: Sequence[int], peer_seeds: Sequence[int], rates: Sequence[float]) -> dict[str, Any]:
-    """Everything, as it is written down."""
-    runs = {arm.name: study.runs(arm, seeds) for arm in ARMS}
+def result_of(
+    study: Study, arms: Sequence[Arm], seeds: Sequence[int], peer_seeds: Sequence[int], rates: Sequence[float]
+) -> dict[str, Any]:
+    """Everything, as it is written down. arms: the first is BASE."""
+    runs = {arm.name: study.runs(arm, seeds) for arm in arms}
     peer, of_peers = gensims(study, peer_seeds, rates)
     runs |= of_peers
-    pairs = [(arm.name, BASE.name) for arm in ARMS[1:]] + [(BASE.name, peer.name)]
+    pairs = [(arm.name, BASE.name) for arm in arms[1:]] + [
+        (arm.name, peer.name) for arm in arms if arm.tokens == BASE.tokens
+    ]
     compared = differences(runs, pairs)
     coverage = study.scores(np.zeros((len(study.asked_words), 1), np.float32))
     shares = {name: coverage[name]["coverage"] for name in ("korean_wordsim353", "korean_analogy")}
-    facts = {arm.name: study.facts(arm) for arm in ARMS}
+    facts = {arm.name: study.facts(arm) for arm in arms}
     note = (
         f"{study.corpus_file.name}, {facts[BASE.name]['tokens']:,} words. All are asked the same "
         f"{shares['korean_wordsim353']:.1f} % of WordSim-353 and {shares['korean_analogy']:.1f} % of the analogies, "

@@ -53,7 +53,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
 def test_the_whole_comparison_runs_in_small_and_goes_on(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
     """Every model is asked the same; a second call trains nothing, and the result is JSON with tables."""
     pytest.importorskip("gensim")
-    result = result_of(study, [1, 2], [1, 2], [0.025])
+    result = result_of(study, korean.ARMS, [1, 2], [1, 2], [0.025])
     assert result["coverage"] == {
         "korean_wordsim353": pytest.approx(1600 / 17),
         "korean_analogy": pytest.approx(800 / 9),
@@ -73,7 +73,7 @@ def test_the_whole_comparison_runs_in_small_and_goes_on(study: Study, capsys: py
     ]
     times = {path: path.stat().st_mtime_ns for path in (study.scratch / "models").glob("*/input_vectors.npy")}
     assert len(times) == 6
-    again = result_of(study, [1, 2], [1, 2], [0.025])
+    again = result_of(study, korean.ARMS, [1, 2], [1, 2], [0.025])
     assert again["runs"] == result["runs"]
     assert times == {path: path.stat().st_mtime_ns for path in (study.scratch / "models").glob("*/input_vectors.npy")}
 
