@@ -79,12 +79,13 @@ def word_of(word_id: int) -> str:
 
 
 def train_config(lr: float = 0.1, block_negatives: int = 8, damping: float = 0.5, **changes: Any) -> TrainConfig:
-    """A training configuration with one learning rate, number of noise words, and damping for all architectures."""
+    """A training configuration with one learning rate, number of noise words, and damping for all architectures;
+    that of the nodes of hierarchical softmax is twice as much."""
     values = {"epochs": 1, "lr_floor": 1e-4, "block_tokens": 16, "batch_tokens": 64}
     each = {
         "lr": LearningRates(skipgram=lr, cbow=lr, sent2vec=lr),
         "block_negatives": BlockNegatives(skipgram=block_negatives, cbow=block_negatives, sent2vec=block_negatives),
-        "damping": Damping(skipgram=damping, cbow=damping, sent2vec=damping, hs=damping),
+        "damping": Damping(skipgram=damping, cbow=damping, sent2vec=damping, hs=2 * damping),
     }
     return TrainConfig(**(values | each | changes))
 

@@ -186,7 +186,8 @@ def apply_updates(thread, team, rule, blocks, depth, mine):
         if word < rule.bag_words:
             own = bent[16 * (word & mask) + (word >> shift)]
             curved = own + (curved - own) * rule.bag_others[word]
-        scale = splat(one / (one + rule.damping * curved))
+        damping = rule.output_damping if rule.vocab_size < row <= 2 * rule.vocab_size + 1 else rule.damping
+        scale = splat(one / (one + damping * curved))
         at, place = mine[m] & UPDATE_MASK, rule.table + row_bytes * row
         if borrowed:
             source, factor = vector + row_bytes * np.int64(sources[at]), splat(factors[at])

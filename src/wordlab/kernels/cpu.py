@@ -100,7 +100,8 @@ class CpuEngine:
             alias=alias,
             keep_threshold=keep_thresholds(tables.keep_probability),
             batch_blocks=train.batch_tokens // block_tokens(model, train),
-            damping=np.float32(train.damping.of(model)),
+            damping=np.float32(train.damping.of_inputs(model)),
+            output_damping=np.float32(train.damping.of_outputs(model)),
         )
         rows = (1, 1) if softmax else (self._rule.batch_blocks, size.update_rows)
         losses = np.zeros((SEGMENT_TOKENS // train.block_tokens + 1, 2))

@@ -72,7 +72,9 @@ class Rule(NamedTuple):
     batch_blocks: int
     """Blocks in one micro-batch."""
     damping: Any
-    """float32; a row's step is divided by 1 + damping * its curvature."""
+    """float32; an input row's step is divided by 1 + damping * its curvature."""
+    output_damping: Any
+    """float32; the same for an output row."""
 
 
 class Draws(NamedTuple):

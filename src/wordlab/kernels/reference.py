@@ -218,8 +218,8 @@ def train_batch(
                 input_steps[row, word] = input_steps.get((row, word), 0.0) + share * step_of_hidden
                 input_bends[row] += share * bend_of_hidden
             predictions += pair.weight
-    damping = train.damping.of(model)
-    output_vectors += steps / (1.0 + damping * bends)[:, None]
+    output_vectors += steps / (1.0 + train.damping.of_outputs(model) * bends)[:, None]
+    damping = train.damping.of_inputs(model)
     for (row, word), step_of_row in input_steps.items():
         others = (input_bends[row] - input_bends[word]) * batch.share_of_others(word)
         input_vectors[row] += step_of_row / (1.0 + damping * (input_bends[word] + others))

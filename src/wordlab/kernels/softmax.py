@@ -283,7 +283,7 @@ def _move_chunk(thread, chunk, lr, rule, shared):
             scores + 4 * columns * r, columns, 1, shared.hidden_TD, depth, columns, steps, depth, depth // LANES, False
         )
         for i in range(min(DENSE, words - r)):
-            scale = np.float32(1) / (np.float32(1) + rule.damping * peek(bends, r + i))
+            scale = np.float32(1) / (np.float32(1) + rule.output_damping * peek(bends, r + i))
             axpy(scale, steps + 4 * depth * i, rows + 4 * depth * (r + i), depth)
     return loss
 

@@ -34,7 +34,7 @@ class BlockNegatives:
 
 @dataclass(frozen=True, kw_only=True)
 class Damping:
-    """Section `train.damping` of params.yaml: c for each architecture, and for either one in hierarchical softmax.
+    """Section `train.damping` of params.yaml: c for each architecture, and for the nodes of hierarchical softmax.
 
     A row's summed step is divided by 1 + c * lr * curvature (docs/engine.md).
     """
@@ -49,11 +49,15 @@ class Damping:
 
     @staticmethod
     def name(arch: str, objective: str) -> str:
-        """Of the one that a model is trained with."""
+        """Of the one that keeps a model's output rows from overshooting."""
         return "hs" if objective == "hs" else arch
 
-    def of(self, model: ModelConfig) -> float:
-        """c of a model."""
+    def of_inputs(self, model: ModelConfig) -> float:
+        """c of the rows of words, as input, and of n-grams."""
+        return float(getattr(self, model.arch))
+
+    def of_outputs(self, model: ModelConfig) -> float:
+        """c of output rows, which in hierarchical softmax are nodes."""
         return float(getattr(self, self.name(model.arch, model.objective)))
 
 

@@ -69,7 +69,7 @@ class EagerRunner:
         sums.add(self._bags.places.of(outputs), steps, curvature)
         steps, curvature = (x[:, own].flatten(0, 1) for x in updates[:2])
         self._bags.add_steps(sums, inputs, steps, curvature)
-        sums.move(self.table, moved, layout.damping)
+        sums.move(self.table, moved, layout.damping)  # in negative sampling the same for all rows
         return updates.loss
 
     def _hierarchical(
@@ -86,8 +86,17 @@ class EagerRunner:
             loss += decide(self.table, hidden.vectors, decisions, lr, self._bags.places, sums, of_hidden)
         steps, curvature = (total.to(self.table.dtype) for total in of_hidden.totals())
         self._bags.add_hidden_steps(sums, inputs, hidden, steps, curvature)
-        sums.move(self.table, moved, self.layout.damping)
+        sums.move(self.table, moved, self._damping_of(moved))
         return loss
+
+    def _damping_of(self, rows: Tensor) -> Tensor:
+        """c of each of these rows of the table, in hierarchical softmax: nodes have another."""
+        layout = self.layout
+        kind = torch.float64 if self.deterministic else self.table.dtype
+        is_node = (rows > layout.vocab_size) & (rows < layout.ngram_row)
+        return torch.full(rows.shape, layout.damping, dtype=kind, device=rows.device).masked_fill_(
+            is_node, layout.output_damping
+        )
 
     def _softmax(self, rows: Tensor, windows: Tensor, inputs: Inputs, hidden: Hidden, lr: Tensor) -> Tensor:
         predictions = predictions_of(rows, windows, self.layout)

@@ -111,6 +111,8 @@ class Layout:
     batch_blocks: int
     """Blocks in one micro-batch."""
     damping: float
+    """Of input rows and n-grams."""
+    output_damping: float
     dim: int
     vocab_size: int
     ngram_rows: int
@@ -138,7 +140,8 @@ class Layout:
             block_tokens=train.block_tokens,
             noise_words=getattr(train.block_negatives, model.arch) if model.objective == "ns" else 0,
             batch_blocks=train.batch_tokens // train.block_tokens,
-            damping=train.damping.of(model),
+            damping=train.damping.of_inputs(model),
+            output_damping=train.damping.of_outputs(model),
             dim=model.dim,
             vocab_size=vocab_size,
             ngram_rows=len(subwords.buckets) if subwords is not None else model.word_ngram_rows,

@@ -46,7 +46,7 @@ def predict(
         steps += matrix_product(residual[None], rows[None], layout)[0]
         curvature += bend @ rows.square().sum(dim=1)
         moved = matrix_product(residual.T[None], hidden[None], layout)[0]
-        rows += moved / (1 + layout.damping * (norm @ bend))[:, None]
+        rows += moved / (1 + layout.output_damping * (norm @ bend))[:, None]
         first += len(rows)
     count = predictions.there.sum().to(torch.float64)
     return steps, curvature, torch.stack([torch.stack(losses).sum(), count])

@@ -69,8 +69,8 @@ class Sums:
             return self._steps.double().div_(FIXED_POINT), self._curvature.double().div_(FIXED_POINT)
         return self._steps, self._curvature
 
-    def move(self, table: Tensor, rows: Tensor, damping: float) -> None:
-        """Add the damped sums to these rows of the table, one for each place."""
+    def move(self, table: Tensor, rows: Tensor, damping: float | Tensor) -> None:
+        """Add the damped sums to these rows of the table, one for each place. damping: of all, or of each row."""
         steps, curvature = self.totals()
         damped = steps / (1 + damping * curvature)[:, None]
         table.index_copy_(0, rows, table.index_select(0, rows).add_(damped.to(table.dtype)))
