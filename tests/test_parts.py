@@ -29,16 +29,18 @@ from pathlib import Path
 from tests import test_parts
 from wordlab import parts
 
+stage, folder, name, after = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+
 def slow_part(*arguments, make_part=parts.make_part):
-    time.sleep(0.01)
+    time.sleep(0.01 if len(test_parts.records(folder, stage, name)) < after else 30)
     return make_part(*arguments)
 
 for module in ("tokenizing", "counting", "encoding", "shard_sums"):
     __import__(f"wordlab.{module}")
     sys.modules[f"wordlab.{module}"].make_part = slow_part
-test_parts.STEPS[sys.argv[1]](Path(sys.argv[2]))
+test_parts.STEPS[stage](folder)
 """
-"""One stage in a process of its own, which takes its time over each part."""
+"""One stage in a process of its own, which takes its time over each part, and a long time once it is to be killed."""
 SHARD_BYTES, SHARD_TOKENS = 1 << 11, 1000
 
 
@@ -93,13 +95,15 @@ def records(folder: Path, stage: str, name: str = "") -> list[Path]:
 def killed(folder: Path, stage: str, after: int, name: str = "") -> None:
     """Run the stage, and kill it once so many of its parts of this name are finished."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
-    command = [sys.executable, "-c", PROGRAM, stage, str(folder)]
+    command = [sys.executable, "-c", PROGRAM, stage, str(folder), name, str(after)]
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 60
-        while len(records(folder, stage, name)) < after:
-            assert process.poll() is None and time.monotonic() < deadline, "the stage ended before it was killed"
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
+        try:
+            deadline = time.monotonic() + 120
+            while len(records(folder, stage, name)) < after:
+                assert process.poll() is None and time.monotonic() < deadline, "the stage ended before it was killed"
+                time.sleep(0.001)
+        finally:
+            process.kill()
     assert process.returncode == -signal.SIGKILL and not (folder / stage).exists()
 
 
