@@ -398,6 +398,22 @@ def test_passes_before_the_first_shard_go_on_where_they_ended(
     assert_made_as_anew(files, tmp_path / "out", **LOOK_AHEAD)
 
 
+def test_what_a_pass_needed_no_more_goes_in_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a run was killed when the pass was done, and what the shards gave to it was not removed yet."""
+    files = texts(tmp_path / "texts")
+    with monkeypatch.context() as patch:
+        fail_to_remove_after(patch, 0)
+        with pytest.raises(ResourceError, match="no memory"):
+            tokenize(files, tmp_path / "out", **LOOK_AHEAD)
+    assert len(records(tmp_path, "out", "before-")) > 20 and records(tmp_path, "out", VERDICTS)
+    with monkeypatch.context() as patch, pytest.raises(ResourceError):
+        fail_after(patch, "shard_sums", 3)
+        tokenize(files, tmp_path / "out", **LOOK_AHEAD)
+    assert len(records(tmp_path, "out", "before-")) == 3, "what nobody will read takes room on the disk"
+    tokenize(files, tmp_path / "out", **LOOK_AHEAD)
+    assert_made_as_anew(files, tmp_path / "out", **LOOK_AHEAD)
+
+
 def test_lines_before_a_broken_file_are_not_looked_at_again(tmp_path: Path, seen: dict[str, list[int]]) -> None:
     files = texts(tmp_path / "texts")
     good = files[5].read_bytes()

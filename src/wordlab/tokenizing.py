@@ -55,8 +55,8 @@ def tokenize_corpus(
         total = _bytes_to_read(files, config, stored)
         for name, description, work in _passes_before(config):
             key = keys.of_pass(name, before)
+            kept = KeptSum(parts, f"before-{name}", keys.of_reading(name, before))
             if parts.found(name, key) is None:
-                kept = KeptSum(parts, f"before-{name}", keys.of_reading(name, before))
                 tasks = _tasks(files, config, stored, Counter(), workers, announce=False)
                 run = functools.partial(map_tasks, workers=workers, shared=parts.place)
                 keys_of = functools.partial(keys.of_shard, before=[name, *before])
@@ -64,7 +64,7 @@ def tokenize_corpus(
                     shards = ShardPass(_shown(tasks, bar), kept, run, keys_of)
                     one_pass = functools.partial(work, config, verdicts=parts.folder, shards=shards)
                     parts.add(name, make_part(parts.place, name, one_pass, None, key))
-                kept.remove()
+            kept.remove()  # here too if it was there: a run may have been killed just before
             before.append(parts.digest(name))
         dropped: Counter[str] = Counter()
         keyed = ((task, keys.of_shard(task, before)) for task in _tasks(files, config, stored, dropped, workers))
