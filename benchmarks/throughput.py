@@ -61,7 +61,7 @@ class Bench:
     def open(cls, download: Path, tokenize: Path, vocab: Path, scratch: Path, params: Params) -> Bench:
         """Make what is not there yet. Raises ArtifactError where the pipeline has not run."""
         raw = [file.path.absolute() for file in corpus_files(download, download.parent / "source")]
-        tokens = fingerprint(read_manifest(tokenize, "tokenize")["files"])[:12]
+        of_tokens = [read_manifest(tokenize, "tokenize")["files"], dataclasses.asdict(params.vocab), TOKEN_COPIES]
         scratch.mkdir(parents=True, exist_ok=True)
         text, model = scratch / "running-text.txt", scratch / "pieces.model"
         if not text.exists():
@@ -76,7 +76,7 @@ class Bench:
             text.absolute(),
             tokenize.absolute(),
             (vocab / "words.arrow").absolute(),
-            (scratch / f"repeated-{tokens}").absolute(),
+            (scratch / f"repeated-{fingerprint(of_tokens)[:12]}").absolute(),
             model,
             scratch,
             params,
