@@ -79,7 +79,7 @@ TOKENS: dict[str, dict[str, str]] = {
 }
 BASE = Arm("words", "words")
 FASTER = Arm("words, lr 0.1", "words", lr=0.1)
-"""The rate that more text of words than of other tokens allows (docs/LOG.md)."""
+"""Searched with other seeds on the whole sample (docs/LOG.md)."""
 ARMS = (
     BASE,
     FASTER,
