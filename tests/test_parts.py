@@ -274,6 +274,7 @@ def test_an_output_has_no_file_of_a_part_that_nobody_asked_for(tmp_path: Path) -
     with_part(tmp_path, {"a": 1}, {"c": 1}, "same")
     with kept_parts(tmp_path / "out", {"a": 2}, {"c": 1}) as parts:
         parts.add("two", make_part(parts.place, "two", lambda folder: (folder / "other").write_text("text")))
+        make_part(parts.place, "three", lambda folder: (folder / "late").write_text("by a worker that was given up"))
         parts.publish(tmp_path / "out", "tokenize", {})
     assert list(read_manifest(tmp_path / "out", "tokenize", verify=True)["files"]) == ["other"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -153,7 +153,11 @@ class Parts:
         there."""
         for name in set(self._records) - self._used:
             self.remove_part(name)
-        write_manifest(self.folder, stage, content, self.files())
+        files = self.files()
+        for path in self.folder.iterdir():
+            if path.name not in files:  # a cluster may have had a task done twice, late where its part was removed
+                _remove(path)
+        write_manifest(self.folder, stage, content, files)
         sync_all(self.folder)
         move_into_place(self.folder, output)
 
