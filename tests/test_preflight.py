@@ -40,7 +40,7 @@ ROOT = Path(__file__).parents[1]
 GB = 10**9
 CORPUS_BYTES = 8_000_000
 LOWEST, HIGHEST = 0.95, 2.2
-"""The estimate, as a multiple of the measured peak, which sampling may miss, or two workers whose own peaks do not meet.
+"""The estimate, as a multiple of the measured peak, which sampling may miss, or workers whose own peaks do not meet.
 Too low a one lets a stage be killed; too high a one forbids what would have worked."""
 
 
