@@ -107,7 +107,7 @@ def test_a_wrong_seed_argument_is_told_with_the_usage(
         run_stage(train.main)
     assert stop.value.code == 2
     shown = capsys.readouterr().err
-    assert "usage: train" in shown and "--seed" in shown
+    assert "usage: python -m stages.train" in shown and "--seed" in shown
     assert not (project / "data/train").exists()
 
 
