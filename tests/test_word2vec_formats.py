@@ -176,7 +176,7 @@ def test_an_unwritable_place_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"could not be written: .*Check that its folder exists and is yours"):
         model_of(WORDS, 3).save(tmp_path / "file" / "x.vec")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ArtifactError, match="folder is a folder, not a file. Name a file in it"):
+    with pytest.raises(ArtifactError, match=r"folder is a folder, not a file\. Name a file in it"):
         model_of(WORDS, 3).save(tmp_path / "folder")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
