@@ -39,7 +39,7 @@ from wordlab.shards import DICTIONARY_SCHEMA, write_batch
 ROOT = Path(__file__).parents[1]
 GB = 10**9
 CORPUS_BYTES = 8_000_000
-LOWEST, HIGHEST = 0.95, 2.2
+LOWEST, HIGHEST = 0.95, 1.8
 """The estimate, as a multiple of the measured peak, which sampling may miss, or workers whose own peaks do not meet.
 Too low a one lets a stage be killed; too high a one forbids what would have worked."""
 

@@ -24,6 +24,8 @@ from wordlab.stage import available_cores
 # Measured on Linux, x86-64, Python 3.11 to 3.13; tests/test_preflight.py holds them against this machine.
 DOWNLOAD_BYTES = 50 * MB
 """The download stage, which holds a piece of a file at a time."""
+WORKER_BYTES = 110 * MB
+"""As `PROCESS_BYTES`, with the compiled functions that a worker of tokenize needs."""
 WORKER_FACTOR = 5.0
 """Bytes a worker holds for each byte of its shard: raw, normalised and folded text, numbered tokens, words."""
 TASK_FACTOR = 2.0
@@ -121,7 +123,7 @@ def tokenize_need(text_bytes: int, params: Params, read_later: bool = False) -> 
     if workers_here(params) > 1:
         waiting = min(num_shards, workers + 1)
         memory += 0 if read_later else int(TASK_FACTOR * waiting * shard_bytes)
-        memory += workers * PROCESS_BYTES if params.run.executor == "processes" else 0
+        memory += workers * WORKER_BYTES if params.run.executor == "processes" else 0
     lower = "a smaller tokenize.shard_bytes or fewer run.workers"
     if config.tokenizer == "sentencepiece":
         memory += PIECES_FACTOR * min(text_bytes, config.sentencepiece.sample_bytes)
